@@ -1,0 +1,188 @@
+package perf
+
+import "time"
+
+// A Status says how much of an answer a measurement is.
+type Status string
+
+const (
+	Full    Status = "FULL"    // all that was asked, with nothing known against it
+	Partial Status = "PARTIAL" // there are numbers, and a reason not to trust them as the answer
+	Failed  Status = "FAILED"  // there is no number; the reason is the root cause
+)
+
+// A Measurement is what any driver gives for one cell: the requests as the
+// client saw them, and what follows from them. All drivers give this one
+// shape, so that cells of different drivers can be compared.
+type Measurement struct {
+	Schema    string    `json:"schema"` // MeasurementSchema
+	Status    Status    `json:"status"`
+	Reasons   []string  `json:"reasons,omitempty"` // why Status is not FULL
+	Doubts    []string  `json:"doubts,omitempty"`  // warnings that travel with the numbers
+	Simulated bool      `json:"simulated"`         // the endpoint was a simulation
+	Setting   Setting   `json:"setting"`           // everything the numbers depend on
+	Driver    Driver    `json:"driver"`            // what measured
+	Start     time.Time `json:"start"`             // wall clock at offset 0 of all *_ns offsets, UTC
+	End       time.Time `json:"end"`
+
+	Asked   Workload `json:"asked"`             // the workload as the spec asked for it
+	Summary Summary  `json:"summary"`           // over the whole run, ramp and drain included
+	Steady  *Summary `json:"steady,omitempty"`  // over the steady-state window, nil if there is none
+	Window  *Window  `json:"window,omitempty"`  // that window
+	Client  *Client  `json:"client,omitempty"`  // the health of the generator, nil if the driver does not tell
+	Server  *Server  `json:"server,omitempty"`  // the server's own counters over the run, nil if it has none
+	Failure string   `json:"failure,omitempty"` // root cause of FAILED, as the server's or the tool's log tells it
+}
+
+// MeasurementSchema names the shape of a Measurement.
+const MeasurementSchema = "measurement/v1"
+
+// A Driver is the tool that measured.
+type Driver struct {
+	Name    string   `json:"name"`    // native, aiperf, vllm-bench
+	Version string   `json:"version"` // of the tool
+	Command []string `json:"command"` // the exact command line, secrets redacted; for native, its parameters
+}
+
+// A Workload is what was asked of the endpoint.
+type Workload struct {
+	API             string   `json:"api"`                         // chat or completions
+	Concurrency     int      `json:"concurrency,omitempty"`       // streams kept busy (closed loop)
+	RequestRate     float64  `json:"request_rate_rps,omitempty"`  // requests a second (open loop)
+	Arrival         string   `json:"arrival"`                     // closed, constant or poisson
+	NumPrompts      int      `json:"num_prompts"`                 // requests measured
+	Warmup          int      `json:"warmup_requests"`             // requests before, not measured
+	ISL             int      `json:"isl"`                         // input tokens asked
+	OSL             int      `json:"osl"`                         // output tokens asked
+	SharedPrefix    int      `json:"shared_prefix,omitempty"`     // input tokens that prompts have in common
+	Turns           int      `json:"turns,omitempty"`             // of a conversation; 0 and 1 are single requests
+	IgnoreEOS       bool     `json:"ignore_eos"`                  // the server was asked not to stop early
+	Temperature     *float64 `json:"temperature,omitempty"`       // nil: the server's default
+	Dataset         string   `json:"dataset"`                     // synthetic, or the dataset's name
+	DatasetDigest   string   `json:"dataset_digest,omitempty"`    // of its content; of the prompts sent for synthetic
+	Seed            int64    `json:"seed"`                        // of prompts and arrivals
+	TTFTSLOms       float64  `json:"slo_ttft_ms,omitempty"`       // goodput limits; 0 is none
+	TPOTSLOms       float64  `json:"slo_tpot_ms,omitempty"`       //
+	E2ESLOms        float64  `json:"slo_e2e_ms,omitempty"`        //
+	RequestTimeoutS float64  `json:"request_timeout_s,omitempty"` //
+}
+
+// A Request is one request as the client saw it. The *_ns fields are offsets
+// from Measurement.Start on the monotonic clock. A negative offset, Never,
+// means that it did not happen.
+type Request struct {
+	Index       int           `json:"index"` // in the order of sending, warm-up apart
+	Warmup      bool          `json:"warmup,omitempty"`
+	Session     int           `json:"session"`                 // conversation, equal to Index for single requests
+	Turn        int           `json:"turn"`                    // from 0
+	IntendedNS  int64         `json:"intended_ns"`             // when the schedule wanted it sent; closed loop: when its slot became free
+	SentNS      int64         `json:"sent_ns"`                 // when its first byte was handed to the connection
+	WroteNS     int64         `json:"wrote_ns"`                // when the request was written
+	ByteNS      int64         `json:"first_byte_ns"`           // first byte of the response
+	EventNS     int64         `json:"first_event_ns"`          // first event with choices, content or not (what vllm bench calls TTFT)
+	FirstNS     int64         `json:"first_ns"`                // first event with content: the TTFT of AIPerf and of the design
+	LastNS      int64         `json:"last_ns"`                 // last event with content
+	EndNS       int64         `json:"end_ns"`                  // end of the response or of the attempt
+	ChunkNS     []int64       `json:"chunk_ns,omitempty"`      // arrival of each event with content, FirstNS and LastNS included
+	Coalesced   int           `json:"coalesced,omitempty"`     // events with content that arrived in one read with the one before
+	ISL         int           `json:"isl"`                     // input tokens as counted by TokenSource
+	OSL         int           `json:"osl"`                     // output tokens as counted by TokenSource
+	Cached      *int          `json:"cached_tokens,omitempty"` // input tokens the server found in its prefix cache
+	TokenSource string        `json:"token_source"`            // usage, tokenizer, or chunks (a lower bound)
+	Finish      string        `json:"finish_reason,omitempty"`
+	ReusedConn  bool          `json:"reused_conn,omitempty"`
+	Error       *RequestError `json:"error,omitempty"`
+}
+
+// Never is the offset of what did not happen.
+const Never int64 = -1
+
+// A RequestError is why a request has no full answer.
+type RequestError struct {
+	Phase   string `json:"phase"`            // connect, send, headers, stream, deadline
+	Status  int    `json:"status,omitempty"` // HTTP status, if one came
+	Message string `json:"message"`          // the head of the body, or the transport's error
+}
+
+// OK reports whether the request was answered in full.
+func (r *Request) OK() bool { return r.Error == nil && r.FirstNS >= 0 }
+
+// A Summary is what follows from the requests of one span of time.
+type Summary struct {
+	DurationS         float64  `json:"duration_s"`
+	Requests          int      `json:"requests"` // answered in full, ended inside the span
+	Errors            int      `json:"errors"`   // of them that ended inside the span
+	InputTokens       int64    `json:"input_tokens"`
+	OutputTokens      float64  `json:"output_tokens"` // tokens that arrived inside the span
+	RequestThroughput *float64 `json:"request_throughput_rps,omitempty"`
+	OutputThroughput  *float64 `json:"output_throughput_tps,omitempty"`
+	TotalThroughput   *float64 `json:"total_throughput_tps,omitempty"`
+	PerUserThroughput *float64 `json:"per_user_tps,omitempty"`     // median over requests of 1/TPOT
+	Goodput           *float64 `json:"goodput_rps,omitempty"`      // requests that met every SLO asked; nil without an SLO
+	TTFT              *Dist    `json:"ttft_ms,omitempty"`          // sent to first content
+	TTFTIntended      *Dist    `json:"ttft_intended_ms,omitempty"` // intended to first content (open loop)
+	ITL               *Dist    `json:"itl_ms,omitempty"`           // gaps between content events
+	TPOT              *Dist    `json:"tpot_ms,omitempty"`          // (last - first)/(OSL-1), a value a request
+	E2E               *Dist    `json:"e2e_ms,omitempty"`           // sent to last content
+	E2EIntended       *Dist    `json:"e2e_intended_ms,omitempty"`
+	ISL               *Dist    `json:"isl,omitempty"`
+	OSL               *Dist    `json:"osl,omitempty"`
+	EffectiveBatch    *float64 `json:"b_eff,omitempty"`           // output tok/s × mean TPOT
+	PrefixHitRate     *float64 `json:"prefix_hit_rate,omitempty"` // of input tokens, by the usage of the requests
+}
+
+// A Dist describes the values of one quantity. Percentiles are exact, by
+// linear interpolation between order statistics (numpy's default).
+type Dist struct {
+	N    int     `json:"n"`
+	Mean float64 `json:"mean"`
+	Std  float64 `json:"std"` // sample deviation (n-1); 0 for one value
+	Min  float64 `json:"min"`
+	P50  float64 `json:"p50"`
+	P90  float64 `json:"p90"`
+	P95  float64 `json:"p95"`
+	P99  float64 `json:"p99"`
+	Max  float64 `json:"max"`
+}
+
+// A Window is a span of a run, as offsets from Measurement.Start.
+type Window struct {
+	FromNS int64  `json:"from_ns"`
+	ToNS   int64  `json:"to_ns"`
+	Method string `json:"method"` // how it was found
+}
+
+// Client is the health of the load generator.
+type Client struct {
+	LagP50ms     float64 `json:"lag_p50_ms"` // sent - intended
+	LagP99ms     float64 `json:"lag_p99_ms"`
+	LagMaxms     float64 `json:"lag_max_ms"`
+	CPUShare     float64 `json:"cpu_share"` // of the cores the process may use, 0 to 1
+	GCPauseMaxms float64 `json:"gc_pause_max_ms"`
+	GOMAXPROCS   int     `json:"gomaxprocs"`
+	LoadAverage  float64 `json:"load_average"`
+	NewConns     int     `json:"new_conns"`
+	ReusedConns  int     `json:"reused_conns"`
+	Coalesced    float64 `json:"coalesced_share"` // of content events, that shared a read
+	AchievedRate float64 `json:"achieved_rps,omitempty"`
+	Bound        bool    `json:"client_bound"` // the generator, not the server, may have set the numbers
+	Why          string  `json:"why,omitempty"`
+}
+
+// Server is what the server's own counters say of the run, as differences
+// between a scrape before and one after. A nil field was not told.
+type Server struct {
+	PromptTokens     *float64          `json:"prompt_tokens,omitempty"`
+	GenerationTokens *float64          `json:"generation_tokens,omitempty"`
+	RequestsOK       *float64          `json:"requests_ok,omitempty"`
+	Preemptions      *float64          `json:"preemptions,omitempty"`
+	PrefixHitRate    *float64          `json:"prefix_hit_rate,omitempty"` // hits / queries, in tokens
+	KVUsageMax       *float64          `json:"kv_usage_max,omitempty"`    // 0 to 1, over the samples of the run
+	RunningMean      *float64          `json:"running_mean,omitempty"`
+	RunningMax       *float64          `json:"running_max,omitempty"`
+	WaitingMean      *float64          `json:"waiting_mean,omitempty"`
+	WaitingMax       *float64          `json:"waiting_max,omitempty"`
+	Samples          int               `json:"samples"`           // scrapes during the run
+	Names            map[string]string `json:"names,omitempty"`   // which metric name answered for which field
+	Missing          []string          `json:"missing,omitempty"` // fields no known metric answered for
+}
