@@ -1,0 +1,40 @@
+# The two commands: `make run` and `make test`. Both work on a fresh Debian
+# machine with Go, a C compiler, Python 3.11 and root.
+.PHONY: build run test check race fuzz bench deps clean
+
+build: bin/pipeline
+
+bin/pipeline: FORCE
+	go build -trimpath -o bin/pipeline ./cmd/pipeline
+
+FORCE:
+
+# Builds, then runs the seed campaign on the embedded default endpoint.
+run: build
+	bin/pipeline run specs/glm-fp8.yaml
+
+# Fetches what the tests need, then runs all of them.
+test: deps check
+	go test -timeout 25m ./...
+
+# Formatting, vet, and the race detector on what is concurrent.
+check:
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on the files above'; exit 1; }
+	go vet ./...
+
+race:
+	go test -race -timeout 25m ./engine/... ./internal/loadgen ./internal/vllmsim ./steps/serve ./steps/cellrun ./lake/...
+
+deps:
+	tools/deps.sh
+
+# Thirty seconds of each fuzz target.
+fuzz:
+	tools/fuzz.sh 30s
+
+# Speed, beside a peer in the same run. docs/benchmarks.md says what is measured.
+bench: build
+	tools/bench.sh
+
+clean:
+	rm -rf bin
