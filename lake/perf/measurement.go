@@ -47,7 +47,7 @@ type Driver struct {
 // A Workload is what was asked of the endpoint.
 type Workload struct {
 	API             string   `json:"api"`                         // chat or completions
-	Concurrency     int      `json:"concurrency,omitempty"`       // streams kept busy (closed loop)
+	Concurrency     int      `json:"concurrency,omitempty"`       // streams kept busy (closed loop); open loop: the most in flight, 0 is no limit
 	RequestRate     float64  `json:"request_rate_rps,omitempty"`  // requests a second (open loop)
 	Arrival         string   `json:"arrival"`                     // closed, constant or poisson
 	NumPrompts      int      `json:"num_prompts"`                 // requests measured
@@ -65,6 +65,7 @@ type Workload struct {
 	TPOTSLOms       float64  `json:"slo_tpot_ms,omitempty"`       //
 	E2ESLOms        float64  `json:"slo_e2e_ms,omitempty"`        //
 	RequestTimeoutS float64  `json:"request_timeout_s,omitempty"` //
+	RampUpS         float64  `json:"ramp_up_s,omitempty"`         // closed loop: the streams start one after another over this span
 }
 
 // A Request is one request as the client saw it. The *_ns fields are offsets
@@ -76,12 +77,14 @@ type Request struct {
 	Session     int           `json:"session"`                 // conversation, equal to Index for single requests
 	Turn        int           `json:"turn"`                    // from 0
 	IntendedNS  int64         `json:"intended_ns"`             // when the schedule wanted it sent; closed loop: when its slot became free
+	AcquiredNS  int64         `json:"acquired_ns,omitempty"`   // when a slot was free for it; IntendedNS where nothing limits
 	SentNS      int64         `json:"sent_ns"`                 // when its first byte was handed to the connection
 	WroteNS     int64         `json:"wrote_ns"`                // when the request was written
 	ByteNS      int64         `json:"first_byte_ns"`           // first byte of the response
 	EventNS     int64         `json:"first_event_ns"`          // first event with choices, content or not (what vllm bench calls TTFT)
 	FirstNS     int64         `json:"first_ns"`                // first event with content: the TTFT of AIPerf and of the design
 	LastNS      int64         `json:"last_ns"`                 // last event with content
+	DoneNS      int64         `json:"done_ns,omitempty"`       // the [DONE] event, Never if the server sent none
 	EndNS       int64         `json:"end_ns"`                  // end of the response or of the attempt
 	ChunkNS     []int64       `json:"chunk_ns,omitempty"`      // arrival of each event with content, FirstNS and LastNS included
 	Coalesced   int           `json:"coalesced,omitempty"`     // events with content that arrived in one read with the one before
@@ -127,46 +130,42 @@ type Summary struct {
 	E2EIntended       *Dist    `json:"e2e_intended_ms,omitempty"`
 	ISL               *Dist    `json:"isl,omitempty"`
 	OSL               *Dist    `json:"osl,omitempty"`
-	EffectiveBatch    *float64 `json:"b_eff,omitempty"`           // output tok/s × mean TPOT
-	PrefixHitRate     *float64 `json:"prefix_hit_rate,omitempty"` // of input tokens, by the usage of the requests
-}
+	EffectiveBatch    *float64 `json:"b_eff,omitempty"`            // output tok/s × mean TPOT
+	PrefixHitRate     *float64 `json:"prefix_hit_rate,omitempty"`  // of input tokens, by the usage of the requests
+	TokensPerChunk    *float64 `json:"tokens_per_chunk,omitempty"` // output tokens a content event; ITL is TPOT only where this is 1
 
-// A Dist describes the values of one quantity. Percentiles are exact, by
-// linear interpolation between order statistics (numpy's default).
-type Dist struct {
-	N    int     `json:"n"`
-	Mean float64 `json:"mean"`
-	Std  float64 `json:"std"` // sample deviation (n-1); 0 for one value
-	Min  float64 `json:"min"`
-	P50  float64 `json:"p50"`
-	P90  float64 `json:"p90"`
-	P95  float64 `json:"p95"`
-	P99  float64 `json:"p99"`
-	Max  float64 `json:"max"`
+	FinishReasons map[string]int `json:"finish_reasons,omitempty"` // of the requests answered in full; "" is none told
 }
 
 // A Window is a span of a run, as offsets from Measurement.Start.
 type Window struct {
-	FromNS int64  `json:"from_ns"`
-	ToNS   int64  `json:"to_ns"`
-	Method string `json:"method"` // how it was found
+	FromNS int64   `json:"from_ns"`
+	ToNS   int64   `json:"to_ns"`
+	Method string  `json:"method"` // how it was found
+	Share  float64 `json:"share"`  // of the requests answered in full, that ended inside
 }
 
 // Client is the health of the load generator.
 type Client struct {
-	LagP50ms     float64 `json:"lag_p50_ms"` // sent - intended
-	LagP99ms     float64 `json:"lag_p99_ms"`
-	LagMaxms     float64 `json:"lag_max_ms"`
-	CPUShare     float64 `json:"cpu_share"` // of the cores the process may use, 0 to 1
-	GCPauseMaxms float64 `json:"gc_pause_max_ms"`
-	GOMAXPROCS   int     `json:"gomaxprocs"`
-	LoadAverage  float64 `json:"load_average"`
-	NewConns     int     `json:"new_conns"`
-	ReusedConns  int     `json:"reused_conns"`
-	Coalesced    float64 `json:"coalesced_share"` // of content events, that shared a read
-	AchievedRate float64 `json:"achieved_rps,omitempty"`
-	Bound        bool    `json:"client_bound"` // the generator, not the server, may have set the numbers
-	Why          string  `json:"why,omitempty"`
+	LagP50ms      float64  `json:"lag_p50_ms"` // sent - intended
+	LagP99ms      float64  `json:"lag_p99_ms"`
+	LagMaxms      float64  `json:"lag_max_ms"`
+	CPUShare      float64  `json:"cpu_share"` // of the cores the process may use, 0 to 1
+	GCPauseMaxms  float64  `json:"gc_pause_max_ms"`
+	GOMAXPROCS    int      `json:"gomaxprocs"`
+	LoadAverage   float64  `json:"load_average"`
+	NewConns      int      `json:"new_conns"`
+	ReusedConns   int      `json:"reused_conns"`
+	Predialled    int      `json:"predialled_conns,omitempty"` // connections opened before the first request
+	Coalesced     float64  `json:"coalesced_share"`            // of content events, that shared a read
+	EventsARead   float64  `json:"events_per_read,omitempty"`
+	AchievedRate  float64  `json:"achieved_rps,omitempty"`
+	StealShare    *float64 `json:"cpu_steal_share,omitempty"`  // of all CPU time, taken by other guests of the machine; nil if unknown
+	ClockErrorMS  *float64 `json:"clock_error_ms,omitempty"`   // the kernel's estimate for the wall clock; nil if it is not synchronised or not known
+	RequestCostUS float64  `json:"request_cost_us,omitempty"`  // self-calibration: client time a request against an instant server, on one stream
+	EventsMaxRate float64  `json:"events_max_per_s,omitempty"` // self-calibration: content events a second the client can take on this machine
+	Bound         bool     `json:"client_bound"`               // the generator, not the server, may have set the numbers
+	Why           string   `json:"why,omitempty"`
 }
 
 // Server is what the server's own counters say of the run, as differences

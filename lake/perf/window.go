@@ -1,0 +1,193 @@
+package perf
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// What a steady window and a trustworthy run need.
+const (
+	SteadyInFlight   = 0.95 // of the concurrency asked, in flight all through the window (AIPerf's and InferenceX's practice)
+	DipShare         = 0.05 // of the median latency: a shorter dip is the turn-round of a slot, not a drain
+	RampFactor       = 2    // fewer prompts than this × concurrency: ramp and drain are most of the run
+	SettledFactor    = 10   // fewer than this × concurrency: the edges still weigh (the field runs 10 × concurrency)
+	SteadyShare      = 0.6  // of the answered requests should end inside the window
+	OpenMinRequests  = 10   // completions that an open loop's window needs
+	GrowthLimit      = 1.25 // in flight in the second half over the first: above it, an open loop is overloaded
+	ClaimConfidence  = 0.99 // for MinSamples
+	FullSteadyDiffer = 0.05 // of throughput between window and whole run: above it, the edges set the whole-run number
+)
+
+// SteadyWindow returns the span of a run in which the load asked was in place,
+// or nil if there is none, and the doubts about it.
+//
+// Closed loop: the longest span with at least SteadyInFlight of the concurrency
+// in flight, in which at least concurrency requests ended. Open loop: from the
+// first arrival plus the 90th percentile of latency (the queue has filled by
+// then) to the last arrival.
+func SteadyWindow(requests []Request, workload Workload) (*Window, []string) {
+	measured := slices.DeleteFunc(slices.Clone(requests), func(r Request) bool { return r.Warmup || r.SentNS < 0 })
+	if len(measured) == 0 {
+		return nil, []string{"no_steady_window: no request was sent"}
+	}
+	if workload.open() {
+		return openWindow(measured)
+	}
+	w, doubts := closedWindow(measured, workload.Concurrency)
+	return w, append(rampDoubts(len(measured), workload.Concurrency), doubts...)
+}
+
+// rampDoubts says how much of a closed loop is its edges.
+func rampDoubts(n, concurrency int) []string {
+	switch {
+	case n < RampFactor*concurrency:
+		return []string{fmt.Sprintf("ramp_dominated: %d requests are fewer than %d × %d streams, so most of the run is ramp and drain; ask at least %d",
+			n, RampFactor, concurrency, SettledFactor*concurrency)}
+	case n < SettledFactor*concurrency:
+		return []string{fmt.Sprintf("few_prompts: %d requests are fewer than %d × %d streams; the edges of the run still weigh", n, SettledFactor, concurrency)}
+	}
+	return nil
+}
+
+func closedWindow(measured []Request, concurrency int) (*Window, []string) {
+	if concurrency < 1 {
+		return nil, []string{"no_steady_window: the concurrency asked is not known"}
+	}
+	need := int(math.Ceil(SteadyInFlight * float64(concurrency)))
+	dip := int64(DipShare * 1e6 * medianLatencyMS(measured))
+	var best Window
+	for _, w := range busySpans(measured, need, dip) {
+		if w.ToNS-w.FromNS > best.ToNS-best.FromNS {
+			best = w
+		}
+	}
+	ended, share := endedInside(measured, best)
+	if ended < concurrency || best.ToNS <= best.FromNS {
+		return nil, []string{fmt.Sprintf("no_steady_window: with at least %d of %d streams in flight, %d requests ended; %d are needed",
+			need, concurrency, ended, concurrency)}
+	}
+	best.Share = share
+	best.Method = fmt.Sprintf("longest span with at least %d of %d streams in flight", need, concurrency)
+	return &best, windowDoubts(best)
+}
+
+// busySpans returns the spans in which at least need requests were in flight.
+// Dips of at most dip ns between two spans are taken in.
+func busySpans(measured []Request, need int, dip int64) []Window {
+	type edge struct {
+		at   int64
+		step int
+	}
+	edges := make([]edge, 0, 2*len(measured))
+	for i := range measured {
+		edges = append(edges, edge{measured[i].SentNS, 1}, edge{measured[i].EndNS, -1})
+	}
+	// At one instant, starts come first: a slot that turns round at once is never free.
+	slices.SortFunc(edges, func(a, b edge) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(b.step, a.step)) })
+	var spans []Window
+	inFlight := 0
+	for _, e := range edges {
+		was := inFlight
+		inFlight += e.step
+		switch {
+		case was < need && inFlight >= need:
+			if n := len(spans); n > 0 && e.at-spans[n-1].ToNS <= dip {
+				continue // still open: its end is written when it next falls
+			}
+			spans = append(spans, Window{FromNS: e.at, ToNS: e.at})
+		case was >= need && inFlight < need:
+			spans[len(spans)-1].ToNS = e.at
+		}
+	}
+	return spans
+}
+
+func openWindow(measured []Request) (*Window, []string) {
+	first, last := measured[0].IntendedNS, measured[0].IntendedNS
+	var latency []float64
+	for i := range measured {
+		r := &measured[i]
+		first, last = min(first, r.IntendedNS), max(last, r.IntendedNS)
+		if ms, ok := span(r.IntendedNS, r.EndNS); ok && r.OK() {
+			latency = append(latency, ms)
+		}
+	}
+	if len(latency) == 0 {
+		return nil, []string{"no_steady_window: no request was answered"}
+	}
+	slices.Sort(latency)
+	settle := Percentile(latency, 90)
+	w := Window{FromNS: first + int64(settle*1e6), ToNS: last,
+		Method: fmt.Sprintf("arrivals, less the first %.0f ms (the 90th percentile of latency)", settle)}
+	ended, share := endedInside(measured, w)
+	if w.ToNS <= w.FromNS || ended < OpenMinRequests {
+		return nil, []string{fmt.Sprintf("no_steady_window: %d requests ended between the 90th percentile of latency after the first arrival and the last arrival; %d are needed",
+			max(ended, 0), OpenMinRequests)}
+	}
+	w.Share = share
+	doubts := windowDoubts(w)
+	middle := (w.FromNS + w.ToNS) / 2
+	before := meanInFlight(measured, Window{FromNS: w.FromNS, ToNS: middle})
+	after := meanInFlight(measured, Window{FromNS: middle, ToNS: w.ToNS})
+	if after > GrowthLimit*before && after-before > growthScatter(before, after) {
+		doubts = append(doubts, fmt.Sprintf("overloaded: requests in flight grew from %.1f to %.1f within the window, so there is no steady state at this rate", before, after))
+	}
+	return &w, doubts
+}
+
+// growthScatter is twice what the numbers in flight of two instants differ by
+// through chance alone, as Poisson arrivals scatter them.
+func growthScatter(before, after float64) float64 { return 2 * math.Sqrt(before+after) }
+
+// meanInFlight is the mean over the window of how many requests were in flight,
+// counted from when they were due.
+func meanInFlight(measured []Request, w Window) float64 {
+	var busy int64
+	for i := range measured {
+		r := &measured[i]
+		busy += max(0, min(r.EndNS, w.ToNS)-max(r.IntendedNS, w.FromNS))
+	}
+	return float64(busy) / float64(w.ToNS-w.FromNS)
+}
+
+func windowDoubts(w Window) []string {
+	if w.Share < SteadyShare {
+		return []string{fmt.Sprintf("short_steady_window: %.0f%% of the requests ended inside it, fewer than %.0f%%", 100*w.Share, 100*SteadyShare)}
+	}
+	return nil
+}
+
+// endedInside returns how many requests were answered inside the window, and
+// which share of all answered ones that is.
+func endedInside(measured []Request, w Window) (int, float64) {
+	inside, all := 0, 0
+	for i := range measured {
+		if !measured[i].OK() {
+			continue
+		}
+		all++
+		if w.holds(measured[i].EndNS) {
+			inside++
+		}
+	}
+	if all == 0 {
+		return 0, 0
+	}
+	return inside, float64(inside) / float64(all)
+}
+
+func medianLatencyMS(requests []Request) float64 {
+	var ms []float64
+	for i := range requests {
+		if v, ok := requests[i].E2E(); ok && requests[i].OK() {
+			ms = append(ms, v)
+		}
+	}
+	if len(ms) == 0 {
+		return 0
+	}
+	slices.Sort(ms)
+	return Percentile(ms, 50)
+}

@@ -1,0 +1,179 @@
+// Package aggregate is the step that makes the rows of atlas_v1 from the
+// measurements of cells: a row a cell, and a row for the mean of the trials of
+// each setting. A cell without a measurement is a row too, with its reason, so
+// that nothing is left out in silence.
+//
+// The rows name no campaign: they are the same for every campaign that has
+// these cells. publish adds its name.
+package aggregate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"pipeline/internal/digest"
+	"pipeline/lake/perf"
+	"pipeline/steps"
+)
+
+// A ParquetWriter writes rows to a new Parquet file at path, canonically, and
+// returns the digest of what they say. lake.WriteParquet is one.
+type ParquetWriter func(ctx context.Context, path string, schema *perf.Schema, rows []perf.Row) (digest.Digest, error)
+
+// Kind returns the kind "aggregate", which writes Parquet with write.
+func Kind(write ParquetWriter) steps.Kind {
+	return steps.Kind{
+		Name:    "aggregate",
+		Summary: "make the rows of atlas_v1 from measured cells",
+		Doc: `Reads the measurement of each cell and writes the rows of atlas_v1: one a cell
+(agg = trial), and one for the mean of the FULL trials of each setting (agg = mean,
+with deviation and 95 % interval). Trials that ran in unlike settings are never
+averaged together.
+
+A cell that failed or is missing is a row with its reason. Each FULL cell that
+cannot be plotted, for want of a median TTFT or a request throughput, is warned
+about by name, and so is an atlas in which no cell can.
+
+A number that was not measured is NULL, never zero; extra_json.absent says why.`,
+		Version: 1,
+		Effect:  steps.Pure,
+		Ports: []steps.Port{
+			{Name: "cells", Doc: "cells with an artifact measurement.json", Required: true, Gaps: true},
+		},
+		Outputs: []steps.Output{
+			{Name: "atlas.parquet", Doc: "the rows of atlas_v1, for any Parquet engine"},
+			{Name: "atlas.json", Doc: "the same rows as canonical JSON"},
+		},
+		Show: true,
+		New:  func() steps.Step { return &Step{Means: true, write: write} },
+	}
+}
+
+// Step holds the parameters of one run.
+type Step struct {
+	Means bool `json:"means" key:"yes" doc:"Add a row for the mean over the trials of each setting."`
+
+	write ParquetWriter
+}
+
+const source = "measurement.json"
+
+// Run implements steps.Runner.
+func (s *Step) Run(ctx context.Context, env *steps.Env) error {
+	var rows []perf.Row
+	for i := range env.In["cells"] {
+		row, err := rowOf(&env.In["cells"][i])
+		if err != nil {
+			return err
+		}
+		rows = append(rows, row)
+	}
+	if len(rows) == 0 {
+		return fmt.Errorf("the port cells brought no cell: wire it to a cell_run step: %w", steps.ErrPermanent)
+	}
+	perf.SortRows(rows)
+	warn(env, rows)
+	if s.Means {
+		rows = append(rows, perf.MeanRows(rows)...)
+	}
+	text, err := perf.EncodeRows(perf.Atlas(), rows)
+	if err != nil {
+		return err
+	}
+	if err := put(env, "atlas.json", strings.NewReader(string(text))); err != nil {
+		return err
+	}
+	return s.putParquet(ctx, env, rows)
+}
+
+func (s *Step) putParquet(ctx context.Context, env *steps.Env, rows []perf.Row) error {
+	path := filepath.Join(env.Dir, "atlas.parquet")
+	if _, err := s.write(ctx, path, perf.Atlas(), rows); err != nil {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return put(env, "atlas.parquet", f)
+}
+
+func put(env *steps.Env, name string, r io.Reader) error {
+	w, err := env.Create(name)
+	if err != nil {
+		return fmt.Errorf("create %s: %w", name, err)
+	}
+	if _, err := io.Copy(w, r); err != nil {
+		return errors.Join(fmt.Errorf("write %s: %w", name, err), w.Close())
+	}
+	return w.Close()
+}
+
+// rowOf makes the row of one cell. A measurement that cannot be read is an
+// error that names the cell: it is a fault of what measured, and no gap.
+func rowOf(in *steps.Input) (perf.Row, error) {
+	o := perf.Origin{Source: source, Gap: in.Gap, Doubts: in.Doubts, Artifacts: map[string]digest.Digest{}}
+	for _, c := range in.Cell {
+		o.Cell = append(o.Cell, perf.Coord{Axis: c.Axis, Value: c.Value})
+	}
+	for _, a := range in.Artifacts {
+		if !a.Volatile { // those are in no key, so no output may tell of them
+			o.Artifacts[a.Name] = a.Digest
+		}
+	}
+	if _, ok := in.Artifact(source); !ok {
+		if in.Gap == "" {
+			o.Gap = fmt.Sprintf("step %s gave no artifact %s", in.Step, source)
+		}
+		return perf.RowOfGap(o), nil
+	}
+	text, err := in.ReadAll(source)
+	if errors.Is(err, fs.ErrNotExist) && in.Gap != "" {
+		return perf.RowOfGap(o), nil
+	}
+	if err != nil {
+		return perf.Row{}, fmt.Errorf("read %s of cell %s: %w", source, perf.CellID(o.Cell), err)
+	}
+	m, err := perf.ReadMeasurement(text)
+	if err != nil {
+		return perf.Row{}, fmt.Errorf("cell %s: %w", perf.CellID(o.Cell), err)
+	}
+	return perf.RowOf(o, m), nil
+}
+
+// warn tells of cells that charts will not show.
+func warn(env *steps.Env, rows []perf.Row) {
+	ready := 0
+	for _, r := range rows {
+		if ok, _ := r.Bool("plot_ready"); ok {
+			ready++
+			continue
+		}
+		if r.Text("status") != string(perf.Full) {
+			continue
+		}
+		var lacks []string
+		for _, c := range []struct{ column, name string }{
+			{"headline_ttft_ms", "median TTFT"}, {"headline_request_throughput_rps", "request throughput"},
+		} {
+			if r.IsNull(c.column) {
+				lacks = append(lacks, c.name)
+			}
+		}
+		env.Doubt("cell %s is FULL but cannot be plotted: it has no %s", r.Text("cell_id"), strings.Join(lacks, " and no "))
+	}
+	if ready == 0 {
+		env.Doubt("no cell of %d can be plotted: the charts will be empty", len(rows))
+	}
+	if n := slices.IndexFunc(rows, func(r perf.Row) bool { v, _ := r.Bool("simulated"); return v }); n >= 0 {
+		env.Log.Info("at least one cell is of a simulated endpoint", "cell", rows[n].Text("cell_id"))
+	}
+}

@@ -1,0 +1,95 @@
+// Package render is the step that makes the report of a campaign from the rows
+// of atlas_v1. What a page looks like is the business of internal/report.
+package render
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"pipeline/internal/report"
+	"pipeline/lake/perf"
+	"pipeline/steps"
+)
+
+// Kind is the kind "render".
+func Kind() steps.Kind {
+	return steps.Kind{
+		Name:    "render",
+		Summary: "make the report page from the rows of an atlas",
+		Doc: `Reads atlas.json and writes report.html, one page that needs nothing beside itself:
+what was measured and in which setting, the charts, each cell with its doubts, and
+a list of what is not there, why, and how to get it. report_status.json says the
+same for machines.
+
+The page knows nothing but the rows and the parameters, so that it can be made
+again after the endpoint is gone. Give it the name of the campaign if it should
+stand on the cover.`,
+		Version: 1,
+		Effect:  steps.Pure,
+		Ports: []steps.Port{
+			{Name: "atlas", Doc: "an aggregate step", Required: true},
+		},
+		Outputs: []steps.Output{
+			{Name: "report.html", Doc: "the page"},
+			{Name: "report_status.json", Doc: "each page of the report: rendered, or omitted with why and how to get it"},
+		},
+		Show: true,
+		New:  func() steps.Step { return &Step{Title: "Benchmark report"} },
+	}
+}
+
+// Step holds the parameters of one run.
+type Step struct {
+	Title    string `json:"title" key:"yes" doc:"Title of the page."`
+	Campaign string `json:"campaign" key:"yes" doc:"Name of the campaign on the cover; left out if empty."`
+	Intent   string `json:"intent" key:"yes" doc:"What was asked, in a sentence, on the cover; left out if empty."`
+}
+
+// Check implements steps.Checker.
+func (s *Step) Check() error {
+	if s.Title == "" {
+		return &steps.ParamError{Param: "title", Err: errors.New("it is empty")}
+	}
+	return nil
+}
+
+// Run implements steps.Runner.
+func (s *Step) Run(ctx context.Context, env *steps.Env) error {
+	var rows []perf.Row
+	for i := range env.In["atlas"] {
+		in := &env.In["atlas"][i]
+		text, err := in.ReadAll("atlas.json")
+		if err != nil {
+			return fmt.Errorf("read atlas.json of step %s: %w", in.Step, err)
+		}
+		more, err := perf.DecodeRows(perf.Atlas(), text)
+		if err != nil {
+			return fmt.Errorf("read atlas.json of step %s: %w", in.Step, err)
+		}
+		rows = append(rows, more...)
+	}
+	made, err := report.Render(report.Input{Title: s.Title, Campaign: s.Campaign, Intent: s.Intent, Rows: rows})
+	if err != nil {
+		return fmt.Errorf("render the report: %w", err)
+	}
+	status, err := made.Status.JSON()
+	if err != nil {
+		return err
+	}
+	if err := put(env, "report.html", made.HTML); err != nil {
+		return err
+	}
+	return put(env, "report_status.json", status)
+}
+
+func put(env *steps.Env, name string, text []byte) error {
+	w, err := env.Create(name)
+	if err != nil {
+		return fmt.Errorf("create %s: %w", name, err)
+	}
+	if _, err := w.Write(text); err != nil {
+		return errors.Join(fmt.Errorf("write %s: %w", name, err), w.Close())
+	}
+	return w.Close()
+}
