@@ -1,9 +1,12 @@
 package steps
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -69,6 +72,40 @@ func (d *Duration) UnmarshalText(b []byte) error {
 // MarshalJSON writes the value itself.
 func (v Value) MarshalJSON() ([]byte, error) { return digest.Canonical(v.V) }
 
+// UnmarshalJSON reads any JSON value: whole numbers as int64, others as float64.
+func (v *Value) UnmarshalJSON(b []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber()
+	if err := dec.Decode(&v.V); err != nil {
+		return err
+	}
+	v.V = plain(v.V)
+	return nil
+}
+
+func plain(v any) any {
+	switch x := v.(type) {
+	case json.Number:
+		if i, err := x.Int64(); err == nil {
+			return i
+		}
+		f, err := x.Float64()
+		if err != nil {
+			return string(x) // beyond what a float can hold
+		}
+		return f
+	case []any:
+		for i := range x {
+			x[i] = plain(x[i])
+		}
+	case map[string]any:
+		for k := range x {
+			x[k] = plain(x[k])
+		}
+	}
+	return v
+}
+
 // ParamsOf returns the parameters of s, with the values it has now as
 // defaults. Its errors are faults of the kind, not of a user.
 func ParamsOf(s Step) ([]Param, error) {
@@ -76,10 +113,15 @@ func ParamsOf(s Step) ([]Param, error) {
 	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
 		return nil, fmt.Errorf("New returns %T, want a pointer to a struct", s)
 	}
-	return paramsOf(v.Elem().Type(), v.Elem())
+	return paramsOf(v.Elem().Type(), v.Elem(), 0)
 }
 
-func paramsOf(t reflect.Type, v reflect.Value) ([]Param, error) {
+const maxNesting = 8 // structs within structs; one that holds itself has no end
+
+func paramsOf(t reflect.Type, v reflect.Value, depth int) ([]Param, error) {
+	if depth > maxNesting {
+		return nil, fmt.Errorf("the parameters of %s are nested deeper than %d levels", t.Name(), maxNesting)
+	}
 	var out []Param
 	for i := range t.NumField() {
 		f := t.Field(i)
@@ -98,7 +140,7 @@ func paramsOf(t reflect.Type, v reflect.Value) ([]Param, error) {
 			if v.IsValid() && f.Type.Kind() == reflect.Struct {
 				iv = v.Field(i)
 			}
-			if p.Params, err = paramsOf(inner, iv); err != nil {
+			if p.Params, err = paramsOf(inner, iv, depth+1); err != nil {
 				return nil, err
 			}
 		}
@@ -126,7 +168,39 @@ func paramOf(f reflect.StructField, i int) (Param, error) {
 	default:
 		p.Key = key == "yes"
 	}
-	return p, checkType(f.Type)
+	if err := checkType(f.Type); err != nil {
+		return p, err
+	}
+	return p, checkLimits(p)
+}
+
+// checkLimits refuses limits that could not be checked, and so would be none.
+func checkLimits(p Param) error {
+	t := p.Type
+	for t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if p.Enum != nil && t.Kind() != reflect.String {
+		return errors.New("an enum tag, which is for strings only")
+	}
+	for _, limit := range []string{p.Min, p.Max} {
+		if limit == "" {
+			continue
+		}
+		var err error
+		switch {
+		case t == reflect.TypeFor[Duration]():
+			_, err = time.ParseDuration(limit)
+		case t.Kind() == reflect.Int, t.Kind() == reflect.Int64, t.Kind() == reflect.Float64:
+			_, err = strconv.ParseFloat(limit, 64)
+		default:
+			err = errors.New("only numbers and durations have limits")
+		}
+		if err != nil {
+			return fmt.Errorf("the limit %q: %w", limit, err)
+		}
+	}
+	return nil
 }
 
 func checkType(t reflect.Type) error {

@@ -51,6 +51,7 @@ type Kind struct {
 	Effect  Effect      // when it may be repeated
 	Pool    string      // the named limit it runs under; "" is the pool of CPU slots. Measure and Hold must name one
 	Ports   []Port      // the inputs that a spec may wire
+	AnyPort bool        // it takes ports of any name beside these
 	Outputs []Output    // the artifacts of a run
 	Show    bool        // copy the artifacts of a node without a cell to the out/ folder, for people
 	New     func() Step // a step with its defaults set
@@ -62,7 +63,11 @@ type Port struct {
 	Doc      string
 	Required bool
 	Gaps     bool // also takes what failed or was left out, as Inputs with a Gap; else the node is skipped with it
+	Partial  bool // also takes what is a part of an answer, as Inputs with a Gap; a Measure node that did is never reused
 }
+
+// Takes reports whether the port takes a gap: a part of an answer, or none.
+func (p Port) Takes(partial bool) bool { return p.Gaps || p.Partial && partial }
 
 // An Output is a named artifact.
 type Output struct {
@@ -278,13 +283,16 @@ func (k *Kind) check() error {
 	return err
 }
 
-// Port returns the port of that name.
+// Port returns the port of that name, if a spec may wire it.
 func (k *Kind) Port(name string) (Port, bool) {
 	i := slices.IndexFunc(k.Ports, func(p Port) bool { return p.Name == name })
-	if i < 0 {
-		return Port{}, false
+	switch {
+	case i >= 0:
+		return k.Ports[i], true
+	case k.AnyPort && nameRE.MatchString(name):
+		return Port{Name: name}, true
 	}
-	return k.Ports[i], true
+	return Port{}, false
 }
 
 // MarshalJSON prints what a machine may want to know of a kind.

@@ -1,0 +1,191 @@
+package prom
+
+import (
+	"bytes"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func parse(t *testing.T, text string) Snapshot {
+	t.Helper()
+	s, err := Parse(strings.NewReader(text))
+	if err != nil {
+		t.Fatalf("Parse: %v\n%s", err, text)
+	}
+	return s
+}
+
+func load(t *testing.T, name string) Snapshot {
+	t.Helper()
+	b, err := os.ReadFile("testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parse(t, string(b))
+}
+
+func TestParseRejects(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"no value", "vllm:x{a=\"b\"}\n", "line 1"},
+		{"not a number", "# TYPE x gauge\nx fast\n", "line 2"},
+		{"html", "<html><body>404</body></html>", "line 1"},
+		{"too long", strings.Repeat("# a comment\n", maxBytes/10), "longer than 16 MB"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Parse(strings.NewReader(c.text))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want one with %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestParseReadsEveryType(t *testing.T) {
+	s := parse(t, `# TYPE c counter
+c{k="1"} 2
+# TYPE g gauge
+g -1.5
+# TYPE h histogram
+h_bucket{le="1"} 1
+h_bucket{le="+Inf"} 3
+h_sum 7.5
+h_count 3
+# TYPE q summary
+q{quantile="0.5"} 1
+q_sum 4
+q_count 2
+untyped 9`)
+	for name, want := range map[string]float64{"c": 2, "g": -1.5, "h_sum": 7.5, "h_count": 3, "q_sum": 4, "q_count": 2, "untyped": 9} {
+		got, _ := s.Find(name)
+		if len(got) != 1 || got[0].Value != want {
+			t.Errorf("%s = %v, want %v", name, got, want)
+		}
+	}
+	if want := []string{"c", "g", "h_count", "h_sum", "q_count", "q_sum", "untyped"}; !slices.Equal(s.Names(), want) {
+		t.Errorf("Names = %v, want %v", s.Names(), want)
+	}
+}
+
+// The files hold the counters of vLLM of today with two engines, written by
+// hand so that the differences can be worked out in the head.
+func TestServerOfTwoEngines(t *testing.T) {
+	r := Begin(load(t, "v1_before.txt"))
+	r.Sample(load(t, "v1_during.txt"))
+	r.Sample(load(t, "v1_before.txt"))
+	s := r.End(load(t, "v1_after.txt"))
+	for _, c := range []struct {
+		name string
+		got  *float64
+		want float64
+	}{
+		{"prompt_tokens", s.PromptTokens, 1500},        // (1100-100) + (700-200)
+		{"generation_tokens", s.GenerationTokens, 300}, // 200 + 100
+		{"requests_ok", s.RequestsOK, 6},               // stop 2 + length 4; the 3 aborted are not ok
+		{"preemptions", s.Preemptions, 1},
+		{"prefix_hit_rate", s.PrefixHitRate, 0.25}, // 250 of 1000 tokens
+		{"kv_usage_max", s.KVUsageMax, 0.75},       // the fuller engine
+		{"running_mean", s.RunningMean, 6},         // 12 and 0
+		{"running_max", s.RunningMax, 12},          // 8 + 4
+		{"waiting_mean", s.WaitingMean, 2.5},       // 5 and 0; by_reason is another metric
+		{"waiting_max", s.WaitingMax, 5},
+	} {
+		if c.got == nil || *c.got != c.want {
+			t.Errorf("%s = %v, want %v", c.name, deref(c.got), c.want)
+		}
+	}
+	if s.Samples != 2 || len(s.Missing) != 0 || r.Restarted() {
+		t.Errorf("samples %d, missing %v, restarted %v", s.Samples, s.Missing, r.Restarted())
+	}
+	if got := s.Names["kv_usage_max"]; got != "vllm:kv_cache_usage_perc" {
+		t.Errorf("kv_usage_max was answered by %q", got)
+	}
+	if got := load(t, "v1_before.txt").Values("vllm:", "engine"); !slices.Equal(got, []string{"0", "1"}) {
+		t.Errorf("engines %v", got)
+	}
+}
+
+func TestOldNames(t *testing.T) {
+	old := parse(t, `vllm:gpu_cache_usage_perc{model_name="m"} 0.5
+vllm:gpu_prefix_cache_hit_rate{model_name="m"} 0.75
+vllm:num_requests_running{model_name="m"} 3
+`)
+	r := Begin(old)
+	r.Sample(old)
+	s := r.End(old)
+	if s.KVUsageMax == nil || *s.KVUsageMax != 0.5 || s.Names["kv_usage_max"] != "vllm:gpu_cache_usage_perc" {
+		t.Errorf("kv usage %v by %q", deref(s.KVUsageMax), s.Names["kv_usage_max"])
+	}
+	if s.PrefixHitRate == nil || *s.PrefixHitRate != 0.75 || !strings.Contains(s.Names["prefix_hit_rate"], "since the start") {
+		t.Errorf("hit rate %v by %q", deref(s.PrefixHitRate), s.Names["prefix_hit_rate"])
+	}
+	want := []string{"prompt_tokens", "generation_tokens", "requests_ok", "preemptions", "waiting_mean", "waiting_max"}
+	if !slices.Equal(s.Missing, want) {
+		t.Errorf("missing %v, want %v", s.Missing, want)
+	}
+}
+
+func TestMissingIsNeverZero(t *testing.T) {
+	const before = "vllm:prompt_tokens_total{engine=\"0\"} 100\nvllm:prompt_tokens_total{engine=\"1\"} 100\nprocess_start_time_seconds 7\n"
+	for _, c := range []struct{ name, before, after, missing string }{
+		{"a counter went back", before, "vllm:prompt_tokens_total{engine=\"0\"} 900\nvllm:prompt_tokens_total{engine=\"1\"} 5\n", "prompt_tokens: the server was restarted"},
+		{"an engine is gone", before, "vllm:prompt_tokens_total{engine=\"0\"} 900\n", "prompt_tokens: the server was restarted"},
+		{"the process is another", before, strings.Replace(before, "seconds 7", "seconds 8", 1), "prompt_tokens: the server was restarted"},
+		{"not a number", "vllm:prompt_tokens_total 1\n", "vllm:prompt_tokens_total NaN\n", "is not a finite number"},
+		{"no queries", "vllm:prefix_cache_queries_total 5\nvllm:prefix_cache_hits_total 1\n", "vllm:prefix_cache_queries_total 5\nvllm:prefix_cache_hits_total 1\n", "prefix_hit_rate: no queries"},
+		{"hit rate not known", "vllm:gpu_prefix_cache_hit_rate -1\n", "vllm:gpu_prefix_cache_hit_rate -1\n", "prefix_hit_rate"},
+		{"no scrape between", "vllm:num_requests_running 1\n", "vllm:num_requests_running 1\n", "running_mean: no scrape"},
+		{"nothing known", "up 1\n", "up 1\n", "kv_usage_max"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := Begin(parse(t, c.before)).End(parse(t, c.after))
+			if !slices.ContainsFunc(s.Missing, func(m string) bool { return strings.Contains(m, c.missing) }) {
+				t.Errorf("missing %q, want one with %q", s.Missing, c.missing)
+			}
+			if s.PromptTokens != nil || s.PrefixHitRate != nil || s.RunningMean != nil || s.KVUsageMax != nil {
+				t.Errorf("a missing field has a value: %+v", s)
+			}
+		})
+	}
+}
+
+func TestCounterBornDuringTheRun(t *testing.T) {
+	s := Begin(parse(t, "up 1\n")).End(parse(t, "vllm:request_success_total{finished_reason=\"stop\"} 4\n"))
+	if s.RequestsOK == nil || *s.RequestsOK != 4 {
+		t.Errorf("requests_ok %v, want 4", deref(s.RequestsOK))
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, name := range []string{"v1_before.txt", "v1_during.txt", "v1_after.txt"} {
+		b, err := os.ReadFile("testdata/" + name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Add([]byte("# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_count NaN\n"))
+	f.Add([]byte("{\"a b\",c=\"d\"} 1e400\nx{y=\"\\\"\"} +Inf 123\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := Parse(bytes.NewReader(b))
+		if err != nil {
+			return
+		}
+		r := Begin(s)
+		r.Sample(s)
+		out := r.End(s)
+		for _, v := range []*float64{out.PromptTokens, out.GenerationTokens, out.RequestsOK, out.PrefixHitRate, out.RunningMean, out.KVUsageMax} {
+			if v != nil && !finite(*v) {
+				t.Errorf("a figure is %v", *v)
+			}
+		}
+	})
+}
+
+func deref(v *float64) any {
+	if v == nil {
+		return nil
+	}
+	return *v
+}

@@ -1,0 +1,34 @@
+// Package all lists the kinds that a spec may use. It is the only list: a new
+// kind is a folder beside this one and a line here.
+package all
+
+import (
+	"pipeline/steps"
+	"pipeline/steps/aggregate"
+	"pipeline/steps/campaigninit"
+	"pipeline/steps/cellrun"
+	"pipeline/steps/exec"
+	"pipeline/steps/publish"
+	"pipeline/steps/render"
+	"pipeline/steps/serve"
+)
+
+// Deps are what kinds need of the program around them.
+type Deps struct {
+	Executable string                        // path of this program, which serve starts as a simulated endpoint
+	Parquet    aggregate.ParquetWriter       // lake.WriteParquet
+	Lake       func(dir string) publish.Sink // the lake in a folder
+}
+
+// Kinds returns all kinds.
+func Kinds(d Deps) steps.Registry {
+	return steps.NewRegistry(
+		serve.Kind(serve.Launcher{Program: d.Executable, Args: []string{"sim"}}),
+		campaigninit.Kind(),
+		cellrun.Kind(),
+		aggregate.Kind(d.Parquet),
+		render.Kind(),
+		publish.Kind(d.Lake),
+		exec.Kind,
+	)
+}

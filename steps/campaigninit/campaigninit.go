@@ -1,0 +1,204 @@
+// Package campaigninit is the kind init: it looks at an endpoint and says what
+// it is.
+//
+// identity.json is what the measurements below depend on: it holds no
+// address, no time and no process, so that the same server elsewhere gives the
+// same bytes, and the cells measured before still answer. observed.json is the
+// evidence beside it, in no key.
+package campaigninit
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"pipeline/internal/digest"
+	"pipeline/internal/endpoint"
+	"pipeline/lake/perf"
+	"pipeline/steps"
+)
+
+const (
+	identityFile = "identity.json"
+	observedFile = "observed.json"
+)
+
+// Kind is the kind init.
+func Kind() steps.Kind {
+	return steps.Kind{
+		Name:    "init",
+		Summary: "look at an endpoint: what it is, and whether that is what the spec declares",
+		Doc:     doc,
+		Version: 1,
+		Effect:  steps.Observe,
+		Ports:   []steps.Port{{Name: "server", Doc: "The endpoint: a step of kind serve.", Required: true}},
+		Outputs: []steps.Output{
+			{Name: identityFile, Doc: "What measurements of this endpoint depend on (identity/v1)."},
+			{Name: observedFile, Doc: "Address, time and answers of the endpoint, as evidence.", Volatile: true},
+		},
+		New: func() steps.Step {
+			return &Step{Reuse: "config", ReadyTimeout: steps.Duration(10 * time.Second)}
+		},
+	}
+}
+
+const doc = `What the endpoint tells of itself (/v1/models, /version, /metrics, and /server_info of a
+vLLM in development mode) is checked against what the spec declares. A
+difference is an error, unless allow_mismatch; what nobody tells is unknown, and
+a doubt of what is measured.
+
+    - id: setup
+      uses: init
+      in: {server: server}
+      with: {model: {name: zai-org/GLM-5.1-FP8}, hardware: b200_sm100, tensor_parallel: 8,
+             declare: {image_digest: "sha256:…", engine_version: 0.25.1}}
+`
+
+// Step looks at an endpoint.
+type Step struct {
+	Model          endpoint.ModelSpec `json:"model" key:"yes" doc:"The model that is expected."`
+	Hardware       string             `json:"hardware" key:"yes" doc:"GPU: a key of configs/sol-ceilings.yaml."`
+	TensorParallel int                `json:"tensor_parallel" key:"yes" min:"0" doc:"Tensor parallelism; 0 is not declared."`
+	Args           endpoint.Args      `json:"args" key:"yes" doc:"Arguments of the server."`
+	Declare        map[string]string  `json:"declare" key:"yes" doc:"Further facts by the name of their column: image_digest, engine_version, gpu_count."`
+	AllowMismatch  bool               `json:"allow_mismatch" key:"yes" doc:"What is declared may differ from what the endpoint tells; the difference is a doubt."`
+	Reuse          string             `json:"reuse" key:"yes" enum:"config,node,instance" doc:"What a reused cell must have in common with this endpoint: its configuration; its node too; its running process too."`
+	ReadyTimeout   steps.Duration     `json:"ready_timeout" key:"no" min:"0s" doc:"How long the endpoint may take until it lists its model."`
+}
+
+func (s *Step) declaration() endpoint.Declaration {
+	return endpoint.Declaration{Model: s.Model, Hardware: s.Hardware, TensorParallel: s.TensorParallel, Args: s.Args, Further: s.Declare}
+}
+
+// Check refuses what cannot be declared.
+func (s *Step) Check() error {
+	if param, err := s.declaration().Check(); err != nil {
+		return &steps.ParamError{Param: param, Err: err}
+	}
+	return nil
+}
+
+// observed is the shape of observed.json.
+type observed struct {
+	Schema   string            `json:"schema"`
+	URL      string            `json:"url"`
+	Time     time.Time         `json:"time"`
+	Instance string            `json:"instance,omitempty"`
+	Live     map[string]string `json:"live,omitempty"` // what a restart may change
+	Answers  map[string]string `json:"answers"`
+}
+
+// Run probes the endpoint, compares, and writes what it is.
+func (s *Step) Run(ctx context.Context, env *steps.Env) error {
+	servers := env.In["server"]
+	if len(servers) != 1 {
+		return fmt.Errorf("port server has %d endpoints, and one is looked at: give this step the axes of the step that serves: %w", len(servers), steps.ErrPermanent)
+	}
+	access, err := endpoint.AccessOf(servers[0].Live, env.Secret)
+	if err != nil {
+		return err
+	}
+	client, err := endpoint.NewClient(access)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	obs, err := endpoint.Probe(ctx, client, endpoint.Options{Model: s.Model.Name, ReadyTimeout: time.Duration(s.ReadyTimeout)})
+	if err != nil {
+		return explain(err, access)
+	}
+	if err := s.compare(env, &obs.Identity); err != nil {
+		return err
+	}
+	if unknown := obs.Identity.Unknown; len(unknown) > 0 {
+		env.Doubt("identity: the endpoint does not tell, and the spec does not declare: %s", strings.Join(unknown, ", "))
+	}
+	obs.Identity.Shares = s.shares(obs)
+	if err := s.write(env, client.URL(), obs); err != nil {
+		return err
+	}
+	if missing := obs.Identity.Unresolved(); len(missing) > 0 {
+		return &steps.Failed{Partial: true, Reason: fmt.Sprintf("identity_unresolved: neither the endpoint nor the spec says %s; what is measured there is not reused (declare them with args or declare)",
+			strings.Join(missing, ", "))}
+	}
+	return nil
+}
+
+// shares is what reuse asks for beside the configuration.
+func (s *Step) shares(obs endpoint.Observation) map[string]string {
+	if s.Reuse == "config" {
+		return nil
+	}
+	shares := map[string]string{"node": cmp.Or(s.Declare["node"], perf.Unknown)}
+	if s.Reuse == "instance" {
+		// A process is on one node, so its start says as much.
+		shares = map[string]string{"instance": cmp.Or(obs.Instance, perf.Unknown)}
+	}
+	return shares
+}
+
+// compare adds the declaration to the identity.
+func (s *Step) compare(env *steps.Env, id *endpoint.Identity) error {
+	d := s.declaration()
+	differ := id.Declare(d.Values())
+	if m, ok := d.GPUMismatch(*id); ok {
+		differ = append(differ, m)
+	}
+	if len(differ) == 0 {
+		return nil
+	}
+	lines := make([]string, len(differ))
+	for i, m := range differ {
+		lines[i] = m.String()
+	}
+	if !s.AllowMismatch {
+		return fmt.Errorf("the endpoint is not what the spec declares: %s (correct the spec or the server, or set allow_mismatch): %w",
+			strings.Join(lines, "; "), steps.ErrPermanent)
+	}
+	for _, l := range lines {
+		env.Doubt("mismatch: %s", l)
+	}
+	return nil
+}
+
+func (s *Step) write(env *steps.Env, url string, obs endpoint.Observation) error {
+	identity, err := obs.Identity.Canonical()
+	if err != nil {
+		return err
+	}
+	evidence, err := digest.Canonical(observed{
+		Schema: "observed/v1", URL: url, Time: env.Now().UTC(),
+		Instance: obs.Instance, Live: obs.Live, Answers: obs.Answers,
+	})
+	if err != nil {
+		return err
+	}
+	for name, b := range map[string][]byte{identityFile: identity, observedFile: append(evidence, '\n')} {
+		w, err := env.Create(name)
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(b); err != nil {
+			w.Close()
+			return err
+		}
+		if err := w.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// explain adds why the server died, where its log tells.
+func explain(err error, access endpoint.Access) error {
+	if errors.Is(err, endpoint.ErrRefused) {
+		return fmt.Errorf("%w: %w", err, steps.ErrPermanent)
+	}
+	if cause := access.Cause(); cause != "" && errors.Is(err, endpoint.ErrNotReady) {
+		return fmt.Errorf("%w; its log says: %s", err, cause)
+	}
+	return err
+}

@@ -1,0 +1,213 @@
+// Package cellrun is the kind cell_run: it puts one load on one endpoint and
+// writes what came back, with everything the numbers depend on.
+//
+//	before   the endpoint must still be what setup saw; the prefix cache is
+//	         emptied if the cell is cold; the server's counters are read
+//	load     by the driver; the server's gauges are sampled meanwhile
+//	after    counters again, once nothing runs; the endpoint must still be
+//	         the same, and the same process
+//	judge    lake/perf says what the requests amount to
+//
+// An endpoint that changed meanwhile gives evidence and never an answer: the
+// measurement is written as FAILED, with the field that changed.
+package cellrun
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"pipeline/internal/loadgen"
+	"pipeline/lake/perf"
+	"pipeline/steps"
+)
+
+const (
+	measurementFile = "measurement.json"
+	requestsFile    = "requests.jsonl"
+	identityFile    = "identity.json" // of the step wired to port setup
+)
+
+// protocol is the number of the way of measuring. A person raises it when the
+// same cell would give other numbers.
+const protocol = 1
+
+// Kind is the kind cell_run.
+func Kind() steps.Kind {
+	return steps.Kind{
+		Name:    "cell_run",
+		Summary: "measure one cell: put a load on an endpoint and record every request",
+		Doc:     doc,
+		Version: protocol,
+		Effect:  steps.Measure,
+		Pool:    "endpoint",
+		Ports: []steps.Port{
+			{Name: "server", Doc: "The endpoint: a step of kind serve.", Required: true},
+			{Name: "setup", Doc: "What the endpoint is: a step of kind init. With an unresolved identity the cell is measured, and never reused.", Required: true, Partial: true},
+		},
+		Outputs: []steps.Output{
+			{Name: measurementFile, Doc: "Setting, summaries, server counters, status and doubts (measurement/v1)."},
+			{Name: requestsFile, Doc: "One line a request: when it was sent, when its tokens came, how many.", Optional: true},
+		},
+		New: func() steps.Step {
+			return &Step{
+				Driver: "native", API: loadgen.Chat, Arrival: auto, NumPrompts: 16, ISL: 1024, OSL: 128, Turns: 1,
+				IgnoreEOS: true, CacheRegime: cold, MaxErrorRate: perf.MaxErrorShare,
+				RequestTimeout: steps.Duration(loadgen.DefaultTimeout), StallTimeout: steps.Duration(2 * time.Minute),
+				KeepRequests: true, ReadyTimeout: steps.Duration(5 * time.Second), ScrapeInterval: steps.Duration(500 * time.Millisecond),
+			}
+		},
+	}
+}
+
+const doc = `A closed loop keeps concurrency streams busy; an open loop sends request_rate requests a
+second, whatever the server does.
+
+    - id: cells
+      uses: cell_run
+      in: {server: server, setup: setup}
+      matrix: {concurrency: [1, 4, 16], trial: [1, 2, 3]}
+      with:
+        concurrency: ${{ cell.concurrency }}
+        num_prompts: ${{ max(16, 10 * cell.concurrency) }}
+        isl: 4096
+        osl: 512
+        trial: ${{ cell.trial }}
+
+A cold cell empties the prefix cache first (POST /reset_prefix_cache, which vLLM
+has in development mode) and sends prompts that no earlier run has sent. A warm
+cell does neither: the same seed gives the same prompts, and what the server has
+cached of them it finds.
+
+The status is FULL, PARTIAL or FAILED. Only a FULL measurement is ever reused.
+`
+
+// auto is the arrival that follows from the load.
+const auto = "auto"
+
+// The regimes of the prefix cache.
+const (
+	cold = "cold"
+	warm = "warm"
+)
+
+// Step measures one cell.
+type Step struct {
+	Driver         string         `json:"driver" key:"yes" enum:"native" doc:"What measures. native is the load generator of this program."`
+	API            string         `json:"api" key:"yes" enum:"chat,completions" doc:"Which API is asked."`
+	Concurrency    int            `json:"concurrency" key:"yes" min:"0" doc:"Streams kept busy (closed loop). Either this or request_rate."`
+	RequestRate    float64        `json:"request_rate" key:"yes" min:"0" doc:"Requests a second (open loop)."`
+	Arrival        string         `json:"arrival" key:"yes" enum:"auto,closed,constant,poisson" doc:"When requests start. auto is closed with concurrency, poisson with request_rate."`
+	MaxInFlight    int            `json:"max_in_flight" key:"yes" min:"0" doc:"Open loop: the most requests at once; 0 is no limit."`
+	RampUp         steps.Duration `json:"ramp_up" key:"yes" min:"0s" doc:"Closed loop: the streams start one after another over this time."`
+	NumPrompts     int            `json:"num_prompts" key:"yes" min:"1" doc:"Requests measured. Below 2 × concurrency the ramp dominates, which is a doubt."`
+	Warmup         int            `json:"warmup" key:"yes" min:"0" doc:"Requests before, not measured."`
+	ISL            int            `json:"isl" key:"yes" min:"1" doc:"Input tokens of a request."`
+	OSL            int            `json:"osl" key:"yes" min:"1" doc:"Output tokens of a request."`
+	SharedPrefix   int            `json:"shared_prefix" key:"yes" min:"0" doc:"Input tokens that all prompts have in common."`
+	Turns          int            `json:"turns" key:"yes" min:"1" doc:"Turns of a conversation; 1 is single requests."`
+	Seed           int            `json:"seed" key:"yes" doc:"Seed of prompts and arrivals."`
+	Trial          int            `json:"trial" key:"yes" doc:"Number of the repetition; it is drawn into the seed."`
+	IgnoreEOS      bool           `json:"ignore_eos" key:"yes" doc:"Ask the server for exactly osl tokens."`
+	Temperature    *float64       `json:"temperature" key:"yes" min:"0" doc:"Sampling temperature; not set is the server's default."`
+	SLO            SLO            `json:"slo" key:"yes" doc:"Limits of goodput; 0 is none."`
+	CacheRegime    string         `json:"cache_regime" key:"yes" enum:"cold,warm" doc:"State of the prefix cache."`
+	RequestTimeout steps.Duration `json:"request_timeout" key:"yes" min:"1s" doc:"Longest a request may take."`
+	StallTimeout   steps.Duration `json:"stall_timeout" key:"yes" min:"0s" doc:"Longest an answer may show no content; 0 is no limit."`
+	MaxErrorRate   float64        `json:"max_error_rate" key:"yes" min:"0" max:"0.01" doc:"Share of requests that may fail before the measurement is PARTIAL."`
+	KeepRequests   bool           `json:"keep_requests" key:"yes" doc:"Write requests.jsonl."`
+	KeepChunks     bool           `json:"keep_chunks" key:"yes" doc:"Keep the arrival of each chunk in requests.jsonl."`
+	Calibrate      bool           `json:"calibrate" key:"no" doc:"Measure first what the load generator can take on this machine."`
+	ReadyTimeout   steps.Duration `json:"ready_timeout" key:"no" min:"0s" doc:"How long the endpoint may take to answer before and after the load."`
+	ScrapeInterval steps.Duration `json:"scrape_interval" key:"no" min:"10ms" doc:"Between two looks at the server's gauges."`
+}
+
+// SLO are limits that a good request keeps.
+type SLO struct {
+	TTFTms float64 `json:"ttft_ms" key:"yes" min:"0" doc:"To the first token."`
+	TPOTms float64 `json:"tpot_ms" key:"yes" min:"0" doc:"A token after the first."`
+	E2Ems  float64 `json:"e2e_ms" key:"yes" min:"0" doc:"To the last token."`
+}
+
+// Check refuses what is no load.
+func (s *Step) Check() error {
+	refuse := func(param, format string, a ...any) error {
+		return &steps.ParamError{Param: param, Err: fmt.Errorf(format, a...)}
+	}
+	closed := s.Concurrency > 0
+	switch {
+	case closed == (s.RequestRate > 0):
+		return refuse("concurrency", "give either concurrency (closed loop) or request_rate (open loop)")
+	case closed && s.Arrival != auto && s.Arrival != perf.Closed:
+		return refuse("arrival", "%s needs request_rate, and not concurrency", s.Arrival)
+	case !closed && s.Arrival == perf.Closed:
+		return refuse("arrival", "closed needs concurrency, and not request_rate")
+	case closed && s.MaxInFlight > 0:
+		return refuse("max_in_flight", "a closed loop has concurrency requests at once")
+	case !closed && s.RampUp > 0:
+		return refuse("ramp_up", "only a closed loop has a ramp")
+	case s.SharedPrefix > s.ISL:
+		return refuse("shared_prefix", "%d tokens in common are more than isl, %d", s.SharedPrefix, s.ISL)
+	case s.SLO.E2Ems > 0 && s.SLO.TTFTms > s.SLO.E2Ems:
+		return refuse("slo.ttft_ms", "%g is above slo.e2e_ms, %g", s.SLO.TTFTms, s.SLO.E2Ems)
+	case s.StallTimeout > s.RequestTimeout:
+		return refuse("stall_timeout", "%s is above request_timeout, %s", s.StallTimeout, s.RequestTimeout)
+	case s.KeepChunks && !s.KeepRequests:
+		return refuse("keep_chunks", "chunks are kept in requests.jsonl, which keep_requests leaves out")
+	}
+	return nil
+}
+
+// workload is what is asked of the endpoint.
+func (s *Step) workload() perf.Workload {
+	w := perf.Workload{
+		API: s.API, Concurrency: s.Concurrency, RequestRate: s.RequestRate, Arrival: s.Arrival,
+		NumPrompts: s.NumPrompts, Warmup: s.Warmup, ISL: s.ISL, OSL: s.OSL,
+		SharedPrefix: s.SharedPrefix, Turns: s.Turns, IgnoreEOS: s.IgnoreEOS, Temperature: s.Temperature,
+		Dataset: "synthetic", Seed: int64(s.Seed)<<20 + int64(s.Trial),
+		TTFTSLOms: s.SLO.TTFTms, TPOTSLOms: s.SLO.TPOTms, E2ESLOms: s.SLO.E2Ems,
+		RequestTimeoutS: time.Duration(s.RequestTimeout).Seconds(), RampUpS: time.Duration(s.RampUp).Seconds(),
+	}
+	if s.Arrival == auto {
+		w.Arrival = perf.Poisson
+		if s.Concurrency > 0 {
+			w.Arrival = perf.Closed
+		}
+	}
+	if s.RequestRate > 0 {
+		w.Concurrency = s.MaxInFlight
+	}
+	return w
+}
+
+// Run measures.
+func (s *Step) Run(ctx context.Context, env *steps.Env) error {
+	c, err := newCell(s, env)
+	if err != nil {
+		return err
+	}
+	defer c.client.Close()
+	m, requests, err := c.measure(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.write(m, requests); err != nil {
+		return err
+	}
+	for _, d := range m.Doubts {
+		env.Doubt("%s", d)
+	}
+	if m.Status == perf.Full {
+		return nil
+	}
+	return &steps.Failed{Partial: m.Status == perf.Partial, Reason: reason(m)}
+}
+
+func reason(m *perf.Measurement) string {
+	text := strings.Join(m.Reasons, "; ")
+	if m.Failure != "" && !strings.Contains(text, m.Failure) {
+		text += ": " + m.Failure
+	}
+	return text
+}

@@ -1,0 +1,9 @@
+package cellrun
+
+import (
+	"testing"
+
+	"pipeline/steps/stepstest"
+)
+
+func TestContract(t *testing.T) { stepstest.Check(t, Kind()) }

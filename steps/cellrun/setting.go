@@ -1,0 +1,119 @@
+package cellrun
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"pipeline/internal/digest"
+	"pipeline/internal/endpoint"
+	"pipeline/lake/perf"
+)
+
+// setting is everything the numbers depend on: each column of atlas_v1 that is
+// part of a Setting is there, by its value, as unknown, or empty where it does
+// not apply.
+func (c *cell) setting(asked perf.Workload) perf.Setting {
+	s := perf.Setting{}
+	for _, name := range perf.Atlas().InGroup(perf.GroupIdentity, perf.GroupParallelism, perf.GroupServing,
+		perf.GroupWorkload, perf.GroupRegime, perf.GroupStack, perf.GroupPlace) {
+		s[name] = perf.Unknown
+	}
+	c.identitySetting(s)
+	c.workloadSetting(s, asked)
+	s["bench_backend"] = c.step.Driver
+	s["bench_version"] = c.driver().Version
+	s["cache_mode"] = c.step.CacheRegime
+	s["trial"] = strconv.Itoa(c.step.Trial)
+	delete(s, "focus") // of the campaign: publish adds it
+	return s
+}
+
+var repositoryRE = regexp.MustCompile(`^[\w.-]+/[\w.-]+$`)
+
+func (c *cell) identitySetting(s perf.Setting) {
+	args := map[string]any{}
+	for _, field := range slices.Sorted(maps.Keys(c.identity.Values)) {
+		value := c.identity.Values[field]
+		if name, isArg := strings.CutPrefix(field, "args."); isArg {
+			args[name] = value
+		} else {
+			s[field] = value
+		}
+	}
+	for _, field := range endpoint.Fields() {
+		s[field] = c.identity.Value(field)
+	}
+	if c.identity.Sources[endpoint.EngineVersion] != endpoint.Declared {
+		s["engine_version_observed"] = c.identity.Value(endpoint.EngineVersion)
+	}
+	for _, field := range []string{endpoint.ModelRoot, endpoint.Model} {
+		if v := c.identity.Values[field]; s["model_hf_path"] == perf.Unknown && repositoryRE.MatchString(v) {
+			s["model_hf_path"] = v
+		}
+	}
+	s["parallel_strategy"] = strategy(c.identity)
+	if text, err := digest.Canonical(args); err == nil && len(args) > 0 {
+		s["serve_args"] = string(text)
+	}
+}
+
+// strategy is the parallelism in one token: tp8, dp8-ep8. A size of 1 is left
+// out, unless all are.
+func strategy(id endpoint.Identity) string {
+	var parts []string
+	for _, p := range []string{endpoint.TP, endpoint.PP, endpoint.DP, endpoint.EP} {
+		if v, known := id.Values[p]; known && v != "1" {
+			parts = append(parts, p+v)
+		}
+	}
+	if len(parts) > 0 {
+		return strings.Join(parts, "-")
+	}
+	if id.Values[endpoint.TP] == "1" {
+		return "tp1"
+	}
+	return perf.Unknown
+}
+
+func (c *cell) workloadSetting(s perf.Setting, w perf.Workload) {
+	optional := func(n int) string {
+		if n == 0 {
+			return ""
+		}
+		return strconv.Itoa(n)
+	}
+	number := func(f float64) string {
+		if f == 0 {
+			return ""
+		}
+		return strconv.FormatFloat(f, 'g', -1, 64)
+	}
+	maps.Copy(s, perf.Setting{
+		"api": w.API, "dataset": w.Dataset, "dataset_revision": "", "split": "", "dataset_digest": w.DatasetDigest,
+		"isl": strconv.Itoa(w.ISL), "osl": strconv.Itoa(w.OSL), "range_ratio": "0",
+		"concurrency": optional(w.Concurrency), "request_rate": number(w.RequestRate), "arrival": w.Arrival,
+		"num_prompts": strconv.Itoa(w.NumPrompts), "warmup_requests": strconv.Itoa(w.Warmup),
+		"random_seed": strconv.FormatInt(w.Seed, 10), "ignore_eos": strconv.FormatBool(w.IgnoreEOS),
+		"multi_turn": strconv.FormatBool(w.Turns > 1), "turns": strconv.Itoa(max(1, w.Turns)),
+		"shared_prefix": strconv.Itoa(w.SharedPrefix), "request_timeout_s": number(w.RequestTimeoutS),
+		"temperature": "", "slo": "",
+	})
+	if w.Temperature != nil {
+		s["temperature"] = strconv.FormatFloat(*w.Temperature, 'g', -1, 64)
+	}
+	slo := map[string]any{}
+	for name, limit := range map[string]float64{"ttft_ms": w.TTFTSLOms, "tpot_ms": w.TPOTSLOms, "e2e_ms": w.E2ESLOms} {
+		if limit > 0 {
+			slo[name] = limit
+		}
+	}
+	if text, err := digest.Canonical(slo); err == nil && len(slo) > 0 {
+		s["slo"] = string(text)
+	}
+	if w.DatasetDigest == "" {
+		s["dataset_digest"] = perf.Unknown
+	}
+}
