@@ -1,11 +1,11 @@
 package pipelines
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
 	"pipeline/internal/digest"
+	"pipeline/internal/yaml"
 	"pipeline/steps"
 )
 
@@ -20,6 +20,8 @@ type Plan struct {
 	SpecSum digest.Digest // of the bytes of the spec and its bases
 	Steps   []PlanStep    // in the order of the spec
 	Nodes   []Node
+
+	Warnings []Warning // by place
 }
 
 // A PlanStep is a declared step of a plan, for printing.
@@ -64,12 +66,15 @@ type Retry struct {
 }
 
 // A Pos is a place in a spec. Line and Col count from 1.
-type Pos struct {
-	File      string
-	Line, Col int
+type Pos = yaml.Pos
+
+// A Warning is about something in a spec that is allowed and probably not meant.
+type Warning struct {
+	Pos  Pos
+	Text string
 }
 
-func (p Pos) String() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Col) }
+func (w Warning) String() string { return w.Pos.String() + ": " + w.Text }
 
 // CellString prints a cell as a name has it: "config=fp8-tp8,concurrency=16".
 func CellString(cell []steps.Coord) string {

@@ -59,8 +59,8 @@ func (d Declaration) Check() (param string, err error) {
 		}
 	}
 	for field := range d.Further {
-		if !slices.Contains(Fields(), field) && !furtherRE.MatchString(field) {
-			return "declare." + field, fmt.Errorf("it is no field of an endpoint (known: %s, and args.<name>)", strings.Join(Fields(), ", "))
+		if field != Node && !slices.Contains(Fields(), field) && !furtherRE.MatchString(field) {
+			return "declare." + field, fmt.Errorf("it is no field of an endpoint (known: %s, %s, and args.<name>)", strings.Join(Fields(), ", "), Node)
 		}
 		if field == Simulated {
 			return "declare." + field, fmt.Errorf("what is simulated says so itself")

@@ -54,6 +54,10 @@ const (
 	Simulated         = "simulated" // true or false
 )
 
+// Node is the machine. No endpoint tells it over HTTP, so an Identity has it
+// only if its spec declares it.
+const Node = "node"
+
 // Fields returns the names of the fields above, in the order of reading.
 func Fields() []string {
 	return []string{
@@ -118,13 +122,18 @@ func (id *Identity) set(field, value, source string) {
 }
 
 // Unresolved returns the fields without which the endpoint cannot be told from
-// another: what decides speed, and neither it nor its spec says. Sorted.
+// another: what decides speed, and neither it nor its spec says. Sorted. The
+// hardware may be known by its ceilings key or by its product name.
 func (id Identity) Unresolved() []string {
 	var out []string
 	for _, f := range []string{
 		Engine, EngineVersion, Model, Quant, KVCacheDtype, Hardware, TP, MaxModelLen, MaxNumSeqs, MaxBatchedTokens, PrefixCaching,
 	} {
-		if _, ok := id.Values[f]; !ok {
+		_, ok := id.Values[f]
+		if f == Hardware && !ok {
+			_, ok = id.Values[GPUType]
+		}
+		if !ok {
 			out = append(out, f)
 		}
 	}

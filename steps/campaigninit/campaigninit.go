@@ -132,12 +132,11 @@ func (s *Step) shares(obs endpoint.Observation) map[string]string {
 	if s.Reuse == "config" {
 		return nil
 	}
-	shares := map[string]string{"node": cmp.Or(s.Declare["node"], perf.Unknown)}
-	if s.Reuse == "instance" {
-		// A process is on one node, so its start says as much.
-		shares = map[string]string{"instance": cmp.Or(obs.Instance, perf.Unknown)}
+	if s.Reuse == "node" {
+		return map[string]string{endpoint.Node: obs.Identity.Value(endpoint.Node)}
 	}
-	return shares
+	// A process is on one node, so its start says that too.
+	return map[string]string{"instance": cmp.Or(obs.Instance, perf.Unknown)}
 }
 
 // compare adds the declaration to the identity.

@@ -108,6 +108,7 @@ type Faults struct {
 	NoUsage        bool           `json:"no_usage" key:"yes" doc:"Answers come without usage."`
 	NoTokenize     bool           `json:"no_tokenize" key:"yes" doc:"There is no /tokenize."`
 	NoMetrics      bool           `json:"no_metrics" key:"yes" doc:"There is no /metrics."`
+	NoServerInfo   bool           `json:"no_server_info" key:"yes" doc:"There is no /server_info, as with vLLM outside of development mode."`
 }
 
 // Check refuses what cannot be opened.
@@ -237,7 +238,7 @@ func (s *Step) config() vllmsim.Config {
 	c.Faults = vllmsim.Faults{
 		ErrorRate: f.ErrorRate, StallRate: f.StallRate, Stall: time.Duration(f.Stall), ResetRate: f.ResetRate,
 		SlowStart: time.Duration(f.SlowStart), CoalesceTokens: f.CoalesceTokens, CrashAfter: f.CrashAfter,
-		NoUsage: f.NoUsage, NoTokenize: f.NoTokenize, NoMetrics: f.NoMetrics,
+		NoUsage: f.NoUsage, NoTokenize: f.NoTokenize, NoMetrics: f.NoMetrics, NoServerInfo: f.NoServerInfo,
 	}
 	return c
 }
