@@ -1,0 +1,183 @@
+package loadgen
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+	"runtime/metrics"
+	"slices"
+	"strings"
+	"time"
+
+	"pipeline/lake/perf"
+)
+
+// Above these, the generator may have set the numbers.
+const (
+	// MaxLag and MaxLagShare: requests left so much later than they should
+	// have, at the 99th percentile. 10 ms is a human-scale latency error, and
+	// 1% of the median latency is what trials differ by anyway; a lag must pass
+	// both to matter.
+	MaxLag      = 10 * time.Millisecond
+	MaxLagShare = 0.01
+	// MaxCPUShare of its cores used by this process: above it, goroutines wait
+	// for a core, and times are taken late.
+	MaxCPUShare = 0.9
+	// MaxSteal of the machine's CPU time taken by its other guests is a doubt:
+	// the clock runs on while nothing here does.
+	MaxSteal = 0.05
+	// MaxGCPause at which a pause of the collector shows in latencies; a doubt.
+	MaxGCPause = 10 * time.Millisecond
+)
+
+// A health is the state of this process and machine over the measured requests.
+type health struct {
+	began, ended time.Time
+	cpu          time.Duration // user and system time used
+	steal        *float64
+	stealBefore  stealTimes
+	gcBefore     []uint64
+	gcPauseMS    float64
+	load         float64
+}
+
+const gcPauses = "/sched/pauses/total/gc:seconds"
+
+func startHealth() health {
+	counts, _ := readPauses()
+	return health{began: time.Now(), cpu: -cpuTime(), stealBefore: readSteal(), gcBefore: counts}
+}
+
+func (h *health) end() {
+	h.ended = time.Now()
+	h.cpu += cpuTime()
+	h.steal = readSteal().since(h.stealBefore)
+	h.load = loadAverage()
+	counts, bounds := readPauses()
+	for i := range counts {
+		if i < len(h.gcBefore) && counts[i] == h.gcBefore[i] {
+			continue
+		}
+		// The bucket's upper bound; the last one has none.
+		high := bounds[i+1]
+		if math.IsInf(high, 0) {
+			high = bounds[i]
+		}
+		h.gcPauseMS = max(h.gcPauseMS, high*1000)
+	}
+}
+
+// readPauses returns the histogram of the collector's pauses since the process began.
+func readPauses() (counts []uint64, bounds []float64) {
+	sample := []metrics.Sample{{Name: gcPauses}}
+	metrics.Read(sample)
+	if sample[0].Value.Kind() != metrics.KindFloat64Histogram {
+		return nil, nil
+	}
+	h := sample[0].Value.Float64Histogram()
+	return slices.Clone(h.Counts), h.Buckets
+}
+
+// stealTimes are the CPU times of the machine, in ticks. Zero is unknown.
+type stealTimes struct{ stolen, all float64 }
+
+func (s stealTimes) since(before stealTimes) *float64 {
+	if s.all <= before.all {
+		return nil
+	}
+	share := (s.stolen - before.stolen) / (s.all - before.all)
+	return &share
+}
+
+// clientHealth sums up the health of the generator over the measured requests,
+// and says whether it may have set the numbers.
+func (r *run) clientHealth() (perf.Client, []string) {
+	h := &r.health
+	c := perf.Client{
+		GOMAXPROCS: runtime.GOMAXPROCS(0), LoadAverage: h.load, GCPauseMaxms: h.gcPauseMS, StealShare: h.steal,
+		NewConns: int(r.newConns.Load()), ReusedConns: int(r.reusedConns.Load()), Predialled: r.predialled,
+		ClockErrorMS: clockError(), RequestCostUS: r.calibration.requestUS, EventsMaxRate: r.calibration.eventsPerS,
+	}
+	if wall := h.ended.Sub(h.began); wall > 0 {
+		c.CPUShare = h.cpu.Seconds() / wall.Seconds() / float64(min(runtime.GOMAXPROCS(0), runtime.NumCPU()))
+	}
+	v := lags(r.requests)
+	if lag := perf.Describe(v.lag); lag != nil {
+		c.LagP50ms, c.LagP99ms, c.LagMaxms = lag.P50, lag.P99, lag.Max
+	}
+	if v.events > 0 {
+		c.Coalesced = v.coalesced / v.events
+		c.EventsARead = v.events / max(1, v.events-v.coalesced)
+	}
+	if r.conf.open() && v.sent > 1 && v.last > v.first {
+		c.AchievedRate = float64(v.sent-1) / (float64(v.last-v.first) / 1e9)
+	}
+	var latency float64
+	if d := perf.Describe(v.e2e); d != nil {
+		latency = d.P50
+	}
+	c.Why = bound(&c, latency)
+	c.Bound = c.Why != ""
+	return c, healthDoubts(&c, latency)
+}
+
+// lagging are the values of the measured requests that health needs.
+type lagging struct {
+	lag, e2e          []float64 // ms
+	events, coalesced float64
+	sent              int
+	first, last       int64 // sent
+}
+
+func lags(requests []perf.Request) lagging {
+	var v lagging
+	for i := range requests {
+		rec := &requests[i]
+		if rec.Warmup || rec.SentNS < 0 {
+			continue
+		}
+		// The wait for a slot of a limited open loop is the server's doing.
+		v.lag = append(v.lag, float64(rec.SentNS-max(rec.IntendedNS, rec.AcquiredNS))/1e6)
+		if ms, ok := rec.E2E(); ok && rec.OK() {
+			v.e2e = append(v.e2e, ms)
+		}
+		v.events += float64(len(rec.ChunkNS))
+		v.coalesced += float64(rec.Coalesced)
+		if v.sent == 0 {
+			v.first, v.last = rec.SentNS, rec.SentNS
+		}
+		v.first, v.last = min(v.first, rec.SentNS), max(v.last, rec.SentNS)
+		v.sent++
+	}
+	return v
+}
+
+// bound returns why the generator may have set the numbers, or "".
+func bound(c *perf.Client, medianLatencyMS float64) string {
+	var why []string
+	if late(c) && medianLatencyMS > 0 && c.LagP99ms > MaxLagShare*medianLatencyMS {
+		why = append(why, fmt.Sprintf("requests left %.1f ms late at the 99th percentile, %.1f%% of the median latency",
+			c.LagP99ms, 100*c.LagP99ms/medianLatencyMS))
+	}
+	if c.CPUShare > MaxCPUShare {
+		why = append(why, fmt.Sprintf("this process used %.0f%% of its %d cores", 100*c.CPUShare, min(runtime.NumCPU(), c.GOMAXPROCS)))
+	}
+	return strings.Join(why, "; ")
+}
+
+func late(c *perf.Client) bool { return c.LagP99ms > float64(MaxLag.Milliseconds()) }
+
+// healthDoubts names what is unusual about the client and did not decide.
+func healthDoubts(c *perf.Client, medianLatencyMS float64) []string {
+	var doubts []string
+	if !c.Bound && (late(c) || medianLatencyMS > 0 && c.LagP99ms > MaxLagShare*medianLatencyMS) {
+		doubts = append(doubts, fmt.Sprintf("client_lag: requests left %.2f ms late at the 99th percentile; the median latency is %.2f ms", c.LagP99ms, medianLatencyMS))
+	}
+	if c.StealShare != nil && *c.StealShare > MaxSteal {
+		doubts = append(doubts, fmt.Sprintf("cpu_steal: other guests of this machine took %.1f%% of its CPU time", 100**c.StealShare))
+	}
+	if c.GCPauseMaxms > float64(MaxGCPause.Milliseconds()) {
+		doubts = append(doubts, fmt.Sprintf("gc_pause: the generator stood still for %.1f ms", c.GCPauseMaxms))
+	}
+	return doubts
+}
