@@ -34,6 +34,8 @@ type Faults struct {
 	NoUsage    bool `json:"no_usage"`
 	NoTokenize bool `json:"no_tokenize"`
 	NoMetrics  bool `json:"no_metrics"`
+	// NoServerInfo answers 404, as vLLM does outside of development mode.
+	NoServerInfo bool `json:"no_server_info"`
 	// CrashAfter kills the engine when that many generation requests have
 	// come since the faults were set; 0: never. Crash kills it now.
 	CrashAfter int  `json:"crash_after"`
@@ -55,6 +57,7 @@ func (f *Faults) flags() []Flag {
 		newFlag("fault-no-usage", "never send usage", &f.NoUsage),
 		newFlag("fault-no-tokenize", "no /tokenize and /detokenize", &f.NoTokenize),
 		newFlag("fault-no-metrics", "no /metrics", &f.NoMetrics),
+		newFlag("fault-no-server-info", "no /server_info, as vLLM outside of development mode", &f.NoServerInfo),
 		newFlag("fault-crash-after", "requests after which the engine dies; 0: never", &f.CrashAfter),
 	}
 }

@@ -38,6 +38,10 @@ func (s *Server) serveModels(w http.ResponseWriter, _ *http.Request) {
 // serveServerInfo is vLLM's development endpoint: the configuration in effect,
 // by the names of its sections.
 func (s *Server) serveServerInfo(w http.ResponseWriter, r *http.Request) {
+	if s.faults.Load().NoServerInfo {
+		serveNotFound(w, r)
+		return
+	}
 	c := &s.config
 	var quantization any
 	if s.quantization != "" {

@@ -13,7 +13,11 @@
 //   - .nan, .inf and numbers beyond 64 bits have no place in a spec;
 //   - a key that is not text, a tag (!!str), a directive, a second document,
 //     a byte order mark and a tab used as indentation are refused;
-//   - an unquoted scalar that YAML cut in the middle of a ${{ … }} is refused.
+//   - an unquoted scalar that YAML cut in the middle of a ${{ … }} is refused;
+//   - what the parser lets pass and YAML does not (text that begins with a
+//     bracket, a value that is not indented under its key, [1,,2]) is refused,
+//     and so are the rare forms that it reads wrongly: keys after ?, and an
+//     empty line within unquoted text.
 //
 // 1e3 is the number 1000, yes and on are text, 1.10 is the number 1.1, and
 // only text decodes into a string, so that a version 1.10 has to be quoted.
