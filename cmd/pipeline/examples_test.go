@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files")
+
+// The measured: times, rates and sizes differ from run to run.
+var measured = []struct {
+	re *regexp.Regexp
+	to string
+}{
+	{regexp.MustCompile(`(?m)^run +\S+`), "run      #"},
+	{regexp.MustCompile(`\b[0-9a-f]{64}\b`), "#"},
+	{regexp.MustCompile(`\b\d+m\d\ds\b|\b\d[\d,]*(\.\d+)?(ms|s)\b`), "#"},
+	{regexp.MustCompile(`\b\d[\d,]*(\.\d+)?( ?(ms|tok/s|req/s|%))`), "#$2"},
+	{regexp.MustCompile(`, \d+ doubts?|  \d+ doubts?`), ""},
+	{regexp.MustCompile(`(?m)^(open|closed|running|retry|warning).*\n`), ""},
+}
+
+// TestExamples runs every example as its reader would, and compares what it
+// prints with its want.txt. Doubts are left out: they depend on the machine.
+func TestExamples(t *testing.T) {
+	specs, err := filepath.Glob("../../examples/*/spec.yaml")
+	if err != nil || len(specs) == 0 {
+		t.Fatalf("no examples: %v", err)
+	}
+	for _, spec := range specs {
+		from := filepath.Dir(spec)
+		t.Run(filepath.Base(from), func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
+				t.Fatal(err)
+			}
+			cmd := pipelineIn(dir, "run", "spec.yaml", "--jobs", "1")
+			var stderr bytes.Buffer
+			cmd.Stderr = &stderr
+			out, err := cmd.Output()
+			var exit *exec.ExitError
+			if err != nil && !errors.As(err, &exit) {
+				t.Fatal(err)
+			}
+			got := string(out)
+			for _, m := range measured {
+				got = m.re.ReplaceAllString(got, m.to)
+			}
+			got += "exit code " + strings.TrimPrefix(cmd.ProcessState.String(), "exit status ") + "\n"
+			if stderr.Len() > 0 {
+				t.Logf("stderr:\n%s", stderr.String())
+			}
+			golden(t, filepath.Join(from, "want.txt"), got)
+		})
+	}
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"pipeline/engine/store"
+	"pipeline/lake"
+	"pipeline/steps"
+	"pipeline/steps/all"
+	"pipeline/steps/publish"
+)
+
+// An app is one call of the program.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	home           string // --home
+	output         string // --output: text or json
+}
+
+const defaultHome = ".pipeline"
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "pipeline",
+		Short: "Run LLM-inference benchmark campaigns",
+		Long: `pipeline runs LLM-inference benchmark campaigns that are declared in YAML. It expands the
+matrix, measures every cell, aggregates, renders a report and publishes to a Parquet
+lake. Whatever is still valid is reused, and it can say why something is not.
+
+Exit codes: 0 complete, 1 a node failed or could not run, 2 complete with gaps,
+3 bad spec or usage, 130 interrupted.`,
+		Example: `  pipeline new my-model > specs/my-model.yaml
+  pipeline plan specs/glm-fp8.yaml
+  pipeline run specs/glm-fp8.yaml
+  pipeline run specs/glm-fp8.yaml --only report
+  pipeline explain specs/glm-fp8.yaml 'cells[config=fp8-tp8,concurrency=16,trial=1]'`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if a.output != "text" && a.output != "json" {
+				return usage(fmt.Errorf("--output %q: want text or json", a.output))
+			}
+			if a.home == "" {
+				a.home = os.Getenv("PIPELINE_HOME")
+			}
+			if a.home == "" {
+				a.home = defaultHome
+			}
+			return nil
+		},
+	}
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.SetIn(a.stdin)
+	root.PersistentFlags().StringVar(&a.home, "home", "", "folder of store, runs and lake (default $PIPELINE_HOME, else .pipeline)")
+	root.PersistentFlags().StringVar(&a.output, "output", "text", "text or json")
+	if err := root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // the flag stands three lines above
+	}
+	root.AddCommand(
+		a.runCmd(), a.planCmd(), a.validateCmd(), a.explainCmd(), a.graphCmd(), a.schemaCmd(), a.newCmd(),
+		a.runsCmd(), a.cacheCmd(), a.lakeCmd(), a.stepsCmd(), a.simCmd(), a.versionCmd(),
+	)
+	return root
+}
+
+// args makes errors about arguments errors of usage, with the form that was wanted.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, given []string) error {
+		if err := check(cmd, given); err != nil {
+			return usage(hint(err, "usage: %s", cmd.UseLine()))
+		}
+		return nil
+	}
+}
+
+// registry returns the kinds, wired to the lake in the home folder. Nothing of
+// it opens DuckDB before a step needs it.
+func (a *app) registry() (steps.Registry, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find the path of this program: %w", err)
+	}
+	return all.Kinds(all.Deps{
+		Executable: exe,
+		Parquet:    lake.WriteParquet,
+		Lake:       func(dir string) publish.Sink { return lake.Lake{Dir: dir} },
+	}), nil
+}
+
+func (a *app) lake() lake.Lake { return lake.Lake{Dir: filepath.Join(a.home, "lake")} }
+
+func (a *app) openStore() (*store.Store, error) {
+	s, err := store.Open(a.home, store.Options{})
+	if err != nil {
+		return nil, failed(err)
+	}
+	for _, said := range s.Mended() {
+		fmt.Fprintln(a.stderr, "pipeline: note:", said)
+	}
+	return s, nil
+}
+
+// json prints v on one line.
+func (a *app) json(v any) error {
+	enc := json.NewEncoder(a.stdout)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+func (a *app) isJSON() bool { return a.output == "json" }
+
+func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.stdout, format, args...) }
+
+// completeSpecs offers YAML files for the first argument.
+func completeSpecs(_ *cobra.Command, given []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(given) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return []string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
+}
+
+// table prints rows in columns that line up, the last one ragged.
+func table(w io.Writer, rows [][]string) {
+	var width []int
+	for _, row := range rows {
+		for i, c := range row {
+			if i == len(width) {
+				width = append(width, 0)
+			}
+			width[i] = max(width[i], len([]rune(c)))
+		}
+	}
+	for _, row := range rows {
+		var b strings.Builder
+		for i, c := range row {
+			b.WriteString(c)
+			if i < len(row)-1 {
+				b.WriteString(strings.Repeat(" ", width[i]-len([]rune(c))+2))
+			}
+		}
+		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+	}
+}
