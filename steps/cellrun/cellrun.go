@@ -195,6 +195,7 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 	if err := c.write(m, requests); err != nil {
 		return err
 	}
+	env.Progress(steps.Progress{Done: m.Summary.Requests, Total: m.Asked.NumPrompts, Unit: "requests", Text: headline(m)})
 	for _, d := range m.Doubts {
 		env.Doubt("%s", d)
 	}
@@ -202,6 +203,26 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 		return nil
 	}
 	return &steps.Failed{Partial: m.Status == perf.Partial, Reason: reason(m)}
+}
+
+// headline is what people see of a measurement first: the steady window's
+// numbers if there is one, else the whole run's.
+func headline(m *perf.Measurement) string {
+	s := &m.Summary
+	if m.Steady != nil {
+		s = m.Steady
+	}
+	var parts []string
+	if s.TTFT != nil {
+		parts = append(parts, fmt.Sprintf("TTFT %.0f ms", s.TTFT.P50))
+	}
+	if s.TPOT != nil {
+		parts = append(parts, fmt.Sprintf("TPOT %.2f ms", s.TPOT.P50))
+	}
+	if s.OutputThroughput != nil {
+		parts = append(parts, fmt.Sprintf("%.0f tok/s", *s.OutputThroughput))
+	}
+	return strings.Join(parts, ", ")
 }
 
 func reason(m *perf.Measurement) string {

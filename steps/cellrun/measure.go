@@ -141,7 +141,9 @@ func (c *cell) emptyCache(ctx context.Context) {
 
 func (c *cell) progress(p loadgen.Progress) {
 	text := fmt.Sprintf("%d in flight", p.InFlight)
-	if p.TTFTms > 0 {
+	if p.Preparing {
+		text = "fitting prompts"
+	} else if p.TTFTms > 0 {
 		text = fmt.Sprintf("TTFT %.0f ms, %.0f tok/s", p.TTFTms, p.OutputTPS)
 	}
 	if p.Failed > 0 {
