@@ -24,7 +24,7 @@ func (a *app) planCmd() *cobra.Command {
 runs before it (?), or leave it alone (-). Each node that would run has one reason. Nothing is touched: what was
 observed of an endpoint is taken from the last observation, and its age is said.`,
 		Example: `  pipeline plan specs/glm-fp8.yaml
-  pipeline plan specs/glm-fp8.yaml --set hardware=h200_sm90 --verbose`,
+  pipeline plan specs/glm-fp8.yaml --set hardware=gb300_sm103 --verbose`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			plan, err := a.loadPlan(given[0], f)
