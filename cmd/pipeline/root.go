@@ -23,6 +23,8 @@ type app struct {
 	stdout, stderr io.Writer
 	home           string // --home
 	output         string // --output: text or json
+
+	opening func() (*store.Store, error) // the store that is being opened, nil if none is
 }
 
 const defaultHome = ".pipeline"
@@ -98,8 +100,12 @@ func (a *app) registry() (steps.Registry, error) {
 
 func (a *app) lake() lake.Lake { return lake.Lake{Dir: filepath.Join(a.home, "lake")} }
 
+// openStore opens the store in the home folder, or waits for expectStore to.
 func (a *app) openStore() (*store.Store, error) {
-	s, err := store.Open(a.home, store.Options{})
+	if a.opening == nil {
+		a.opening = a.startOpening()
+	}
+	s, err := a.opening()
 	if err != nil {
 		return nil, failed(err)
 	}
@@ -107,6 +113,28 @@ func (a *app) openStore() (*store.Store, error) {
 		fmt.Fprintln(a.stderr, "pipeline: note:", said)
 	}
 	return s, nil
+}
+
+// expectStore opens a store that exists while the spec is still being read. One
+// that does not exist is not made: the spec may yet be refused.
+func (a *app) expectStore() {
+	if _, err := os.Stat(filepath.Join(a.home, "records")); err == nil && a.opening == nil {
+		a.opening = a.startOpening()
+	}
+}
+
+func (a *app) startOpening() func() (*store.Store, error) {
+	var s *store.Store
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s, err = store.Open(a.home, store.Options{})
+	}()
+	return func() (*store.Store, error) {
+		<-done
+		return s, err
+	}
 }
 
 // json prints v on one line.
