@@ -215,9 +215,6 @@ func (r *run) hit(id pipelines.NodeID, rec *store.Record) {
 	s := &r.nodes[id]
 	s.rec, s.gives = rec, givenOf(rec)
 	s.doubts = append(s.doubts, rec.Doubts...)
-	for _, d := range rec.Doubts {
-		r.warnings = append(r.warnings, r.plan.Nodes[id].Name+": "+d)
-	}
 	s.took = rec.Took
 	r.settle(id, Hit)
 }

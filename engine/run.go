@@ -79,7 +79,7 @@ type run struct {
 	spent    map[pipelines.NodeID]spent
 	lost     map[pipelines.NodeID]bool // what they wrote turned out to be corrupt
 	leaked   bool                      // a lease could not be released
-	warnings []string
+	warnings []string                  // of the run itself; those of a node are with it
 }
 
 // A node is the state of one node in a run.
@@ -207,7 +207,7 @@ func (r *run) end(runErr error) (*Outcome, error) {
 		r.doubt(-1, err.Error())
 	}
 	out.Outputs = views
-	out.Warnings = append([]string{}, r.warnings...)
+	out.Warnings = r.allDoubts()
 	out.Took = r.e.Now().Sub(r.began)
 	runErr = errors.Join(runErr, r.stopErr)
 	switch {
@@ -236,6 +236,17 @@ func (r *run) end(runErr error) (*Outcome, error) {
 		runErr = fmt.Errorf("run %s: %w", r.plan.Name, runErr)
 	}
 	return out, runErr
+}
+
+// allDoubts are those of the run, then those of its nodes by name.
+func (r *run) allDoubts() []string {
+	all := append([]string{}, r.warnings...)
+	for i := range r.nodes {
+		for _, d := range r.nodes[i].doubts {
+			all = append(all, r.plan.Nodes[i].Name+": "+d)
+		}
+	}
+	return all
 }
 
 func textOf(err error) string {
@@ -284,13 +295,13 @@ func (r *run) notify(ev Event) {
 
 // doubt tells a warning, of a node or (with -1) of the run.
 func (r *run) doubt(id pipelines.NodeID, text string) {
-	name, full := "", text
+	name := ""
 	if id >= 0 {
 		name = r.plan.Nodes[id].Name
-		full = name + ": " + text
 		r.nodes[id].doubts = append(r.nodes[id].doubts, text)
+	} else {
+		r.warnings = append(r.warnings, text)
 	}
-	r.warnings = append(r.warnings, full)
 	r.j.Add(journal.Entry{Time: r.e.Now(), Event: journal.Doubt, Node: name, Text: text})
 	r.notify(Event{Kind: Doubted, Node: id, Text: text})
 }

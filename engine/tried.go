@@ -46,7 +46,8 @@ func (r *run) lose(id pipelines.NodeID, err error) {
 		r.lost = make(map[pipelines.NodeID]bool)
 	}
 	r.lost[id] = true
-	r.doubt(id, err.Error()+"; what wrote it runs again")
+	// Of the run: the node's own doubts are forgotten when the plan starts over.
+	r.doubt(-1, r.plan.Nodes[id].Name+": "+err.Error()+"; what wrote it runs again")
 	r.fail(id, err)
 }
 
@@ -74,6 +75,7 @@ func (r *run) retries(n *pipelines.Node, s *node, res *result) bool {
 
 func (r *run) retry(id pipelines.NodeID, res *result) {
 	n, s := &r.plan.Nodes[id], &r.nodes[id]
+	s.doubts = nil // they stay with the record of that try
 	const most = 5 * time.Minute
 	pause := n.Retry.Backoff
 	for range s.tries - 1 {

@@ -76,6 +76,8 @@ func (t *tally) add(e engine.Event) {
 		t.last[e.Node] = *e.Progress
 	case e.Kind == engine.Doubted:
 		t.doubts[e.Node]++
+	case e.Kind == engine.Retrying:
+		t.doubts[e.Node] = 0
 	case e.Kind == engine.NodeState:
 		t.set(e)
 	}
