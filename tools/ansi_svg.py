@@ -9,6 +9,7 @@ import re
 import sys
 
 COLOURS = {"31": "#e5534b", "32": "#57ab5a", "33": "#c69026", "36": "#39c5cf"}
+NBSP = "\u00a0"  # a viewer may fold blanks
 CELL_W, CELL_H, PAD = 8.4, 18, 14
 
 
@@ -47,7 +48,7 @@ def main():
             style = f' fill="{colour}"' if colour else ""
             style += ' opacity="0.6"' if dim else ""
             length = len(text) * CELL_W
-            out.append(f'<text x="{x:.1f}" y="{y:.1f}" textLength="{length:.1f}" lengthAdjust="spacingAndGlyphs"{style}>{html.escape(text)}</text>')
+            out.append(f'<text x="{x:.1f}" y="{y:.1f}" textLength="{length:.1f}" lengthAdjust="spacingAndGlyphs"{style}>{html.escape(text).replace(" ", NBSP)}</text>')
             x += length
     out += ["</g>", "</svg>"]
     print("\n".join(out))
