@@ -1,6 +1,6 @@
 # The two commands: `make run` and `make test`. Both work on a fresh Debian
 # machine with Go, a C compiler, Python 3.11 and root.
-.PHONY: build run test check race fuzz bench deps clean
+.PHONY: build run test check race fuzz bench pictures deps clean
 
 build: bin/pipeline
 
@@ -34,7 +34,13 @@ fuzz:
 
 # Speed, beside a peer in the same run. docs/benchmarks.md says what is measured.
 bench: build
+	tools/deps.sh bench
 	tools/bench.sh
+
+# The pictures of the README, from a real run.
+pictures: build
+	tools/deps.sh bench
+	tools/pictures.sh
 
 clean:
 	rm -rf bin

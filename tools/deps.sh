@@ -1,13 +1,18 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that tests and benchmarks start for real, where
-# they are missing. What comes from PyPI is fetched by the tests themselves
-# into virtual environments of their own.
+# Installs the Debian packages that the tests use, and with the argument "bench"
+# also those of the benchmarks and pictures, where they are missing. What comes
+# from PyPI is fetched by the tests themselves into virtual environments.
 set -euo pipefail
 
 missing=()
 need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
-need ninja ninja-build
-need chromium chromium
+need curl curl
+need strings binutils
+if [ "${1:-}" = bench ]; then
+	need ninja ninja-build
+	need tmux tmux
+	need chromium chromium
+fi
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
 
 if [ ${#missing[@]} -gt 0 ]; then

@@ -25,7 +25,7 @@ steps:
     uses: cell_run
     in: {server: server, setup: setup}
     matrix: {api: [chat, completions], concurrency: [1, 4]}
-    with: {api: '${{ cell.api }}', concurrency: '${{ cell.concurrency }}', num_prompts: '${{ 10 * cell.concurrency }}', isl: 48, osl: 12, trial: 1}
+    with: {api: '${{ cell.api }}', concurrency: '${{ cell.concurrency }}', num_prompts: '${{ 10 * cell.concurrency }}', isl: 97, osl: 12, trial: 1}
     retry: {max: 5, backoff: 1s} # a busy machine can make a cell client_bound
   - {id: atlas, uses: aggregate, in: {cells: cells}}
   - {id: report, uses: render, in: {atlas: atlas}}
@@ -98,6 +98,9 @@ func independent(t *testing.T, url, model string) []perf.Measurement {
 		}
 		if m.Simulated {
 			t.Errorf("%s is marked as simulated by our own server", r.Node)
+		}
+		if m.Asked.API == "completions" && m.Summary.ISL.P50 != 97 {
+			t.Errorf("%s: prompts of %v tokens by the server's own count, 97 were asked", r.Node, m.Summary.ISL.P50)
 		}
 		all = append(all, m)
 	}

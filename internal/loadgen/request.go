@@ -137,11 +137,6 @@ func (a *attempt) exchange(ctx context.Context) error {
 		return err
 	}
 	req.Header.Set("Accept", "text/event-stream")
-	// Not sent, since it has no value, but it lets the transport repeat a
-	// request whose kept connection turns out to be closed by the server before
-	// a byte of the response came. Some servers close after each answer and do
-	// not say so.
-	req.Header["Idempotency-Key"] = nil
 	resp, err := a.run.transport.RoundTrip(req)
 	if err != nil {
 		return err
@@ -169,6 +164,11 @@ func (r *run) newRequest(ctx context.Context, url string, body []byte) (*http.Re
 		req.Header[http.CanonicalHeaderKey(name)] = values
 	}
 	req.Header.Set("Content-Type", "application/json")
+	// Not sent, since it has no value, but it lets the transport repeat a
+	// request whose kept connection turns out to be closed by the server before
+	// a byte of the response came. Some servers close after each answer and do
+	// not say so.
+	req.Header["Idempotency-Key"] = nil
 	if r.conf.Token != "" {
 		req.Header.Set("Authorization", "Bearer "+string(r.conf.Token))
 	}

@@ -17,9 +17,14 @@ import (
 // A tokenizer counts tokens by the endpoint's own /tokenize, so that a prompt
 // has the length asked in the server's tokens, chat template included.
 type tokenizer struct {
-	run  *run
-	chat bool // it takes messages and counts the template
+	run   *run
+	chat  bool   // it takes messages and counts the template
+	field string // else: where it takes the text
 }
+
+// textFields are where servers take the text that /tokenize counts: vLLM,
+// llama.cpp's server, guidellm's mock server.
+func textFields() []string { return []string{"prompt", "content", "text"} }
 
 // tokenizeTimeout bounds one call of /tokenize.
 const tokenizeTimeout = 30 * time.Second
@@ -44,15 +49,18 @@ func (r *run) findTokenizer(ctx context.Context) (*tokenizer, int) {
 			return t, limit
 		}
 	}
-	t := &tokenizer{run: r}
-	n, limit, err := t.count(ctx, opening)
-	if err != nil || n < 1 {
-		return nil, 0
+	for _, field := range textFields() {
+		t := &tokenizer{run: r, field: field}
+		n, limit, err := t.count(ctx, opening)
+		if err != nil || n < 1 { // some answer what they do not know with no tokens
+			continue
+		}
+		if r.conf.Workload.API == Chat {
+			r.doubt("no_template_count: /tokenize takes no messages; prompts are fitted without the chat template's tokens")
+		}
+		return t, limit
 	}
-	if r.conf.Workload.API == Chat {
-		r.doubt("no_template_count: /tokenize takes no messages; prompts are fitted without the chat template's tokens")
-	}
-	return t, limit
+	return nil, 0
 }
 
 // count returns how many tokens the server makes of a prompt of one message,
@@ -62,7 +70,10 @@ func (t *tokenizer) count(ctx context.Context, text string) (tokens, limit int, 
 	if t.chat {
 		ask["messages"], ask["add_generation_prompt"] = []message{{"user", text}}, true
 	} else {
-		ask["prompt"] = text
+		ask[t.field] = text
+	}
+	if t.field == "content" {
+		ask["add_special"] = true // llama.cpp leaves the opening token out otherwise
 	}
 	var answer struct {
 		Count  *int  `json:"count"`
