@@ -14,7 +14,7 @@ run: build
 	bin/pipeline run specs/glm-fp8.yaml
 
 # Fetches what the tests need, then runs all of them.
-test: deps check
+test: deps check race
 	go test -timeout 25m ./...
 
 # Formatting, vet, and the race detector on what is concurrent.
