@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
-	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,19 +24,16 @@ func (a *app) cacheListCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "ls",
 		Short:   "List the records, newest last",
-		Example: "  pipeline cache ls --node 'cells[*'",
+		Example: "  pipeline cache ls --node 'cells[*]'",
 		Args:    args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			if _, err := filepath.Match(node, ""); err != nil {
-				return usage(fmt.Errorf("--node %q: %w", node, err))
-			}
 			s, err := a.openStore()
 			if err != nil {
 				return err
 			}
 			rows := [][]string{{"NODE", "STATUS", "WHEN", "TOOK", "SIZE", "KEY"}}
 			for _, r := range s.All() {
-				if ok, _ := filepath.Match(node, r.Node); !ok && node != "" && node != r.Node {
+				if node != "" && !pattern(node).MatchString(r.Node) {
 					continue
 				}
 				if a.isJSON() {
@@ -140,13 +139,16 @@ Records of measurements and publications stay unless they are dropped by name.`,
 
 func dropper(patterns []string) func(*store.Record) bool {
 	return func(r *store.Record) bool {
-		for _, p := range patterns {
-			if ok, _ := filepath.Match(p, r.Node); ok || p == r.Node {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(patterns, func(p string) bool { return pattern(p).MatchString(r.Node) })
 	}
+}
+
+// pattern matches names of nodes. * and ? match anything; brackets are what
+// they are in a name.
+func pattern(text string) *regexp.Regexp {
+	text = regexp.QuoteMeta(text)
+	text = strings.ReplaceAll(strings.ReplaceAll(text, `\*`, ".*"), `\?`, ".")
+	return regexp.MustCompile("^" + text + "$")
 }
 
 // oldRuns finds ended runs older than age. A run with an open lease stays:

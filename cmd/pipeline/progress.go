@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -78,44 +79,55 @@ func (t *tally) add(e engine.Event) {
 		t.doubts[e.Node]++
 	case e.Kind == engine.Retrying:
 		t.doubts[e.Node] = 0
+		t.stopRunning(e.Node)
 	case e.Kind == engine.NodeState:
 		t.set(e)
 	}
 }
 
 func (t *tally) set(e engine.Event) {
+	was := t.state[e.Node]
 	t.state[e.Node] = e.State
+	t.stopRunning(e.Node)
 	if e.State == engine.Running {
 		t.since[e.Node] = e.Time
 		t.running = append(t.running, e.Node)
-		return
-	}
-	if !e.State.Settled() {
-		return
-	}
-	for i, id := range t.running {
-		if id == e.Node {
-			t.running = append(t.running[:i], t.running[i+1:]...)
-			break
-		}
 	}
 	s := &t.steps[t.plan.Nodes[e.Node].Step]
-	switch e.State {
-	case engine.Hit:
-		s.reused++
-	case engine.Done:
-		s.done++
-		s.took += e.Took
-	case engine.Partial:
-		s.partial++
-		s.took += e.Took
-	case engine.Failed:
-		s.failed++
-	case engine.Skipped:
-		s.skipped++
-	case engine.Idle:
-		s.idle++
+	// A run that met a corrupt blob goes through its plan again, and settles
+	// again what it had settled.
+	if n := s.count(was); n != nil {
+		*n--
 	}
+	if n := s.count(e.State); n != nil {
+		*n++
+	}
+	if e.State == engine.Done || e.State == engine.Partial {
+		s.took += e.Took
+	}
+}
+
+func (t *tally) stopRunning(id pipelines.NodeID) {
+	t.running = slices.DeleteFunc(t.running, func(r pipelines.NodeID) bool { return r == id })
+}
+
+// count returns the counter of a settled state, nil for any other.
+func (s *stepTally) count(state engine.State) *int {
+	switch state {
+	case engine.Hit:
+		return &s.reused
+	case engine.Done:
+		return &s.done
+	case engine.Partial:
+		return &s.partial
+	case engine.Failed:
+		return &s.failed
+	case engine.Skipped:
+		return &s.skipped
+	case engine.Idle:
+		return &s.idle
+	}
+	return nil
 }
 
 // eta guesses how long the rest of a step takes, from the nodes of it that ran

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"pipeline/engine"
 	"pipeline/pipelines"
+	"pipeline/steps/publish"
 )
 
 type runFlags struct {
@@ -24,6 +26,7 @@ type runFlags struct {
 	strict  bool
 	verbose bool
 	events  string
+	limits  map[string]int
 }
 
 func (a *app) runCmd() *cobra.Command {
@@ -47,7 +50,8 @@ is closed either way, and what was measured stays.`,
 	f.sel.add(cmd)
 	cmd.Flags().IntVar(&f.jobs, "jobs", runtime.GOMAXPROCS(0), "how many steps that only use the CPU run at once")
 	cmd.Flags().BoolVar(&f.dry, "dry-run", false, "say what would run and why, and run nothing; the same as plan")
-	cmd.Flags().BoolVar(&f.strict, "strict", false, "fail (exit 1) where there are gaps or warnings")
+	cmd.Flags().StringToIntVar(&f.limits, "limit", nil, "depth of a named pool: endpoint=2 lets two cells run at once (default 1 each)")
+	cmd.Flags().BoolVar(&f.strict, "strict", false, "publish nothing with gaps in it, and fail (exit 1) where there are gaps or warnings")
 	cmd.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "without a terminal, print a line for each reused node too")
 	cmd.Flags().StringVar(&f.events, "events", "", "append the events of the run to this file, a JSON object a line")
 	return cmd
@@ -62,9 +66,17 @@ func (a *app) run(cmd *cobra.Command, path string, f runFlags) error {
 	if err != nil {
 		return err
 	}
+	for pool, n := range f.limits {
+		if n < 1 {
+			return usage(fmt.Errorf("--limit %s=%d: want at least 1", pool, n))
+		}
+	}
 	sel, err := f.sel.selection(plan)
 	if err != nil {
 		return err
+	}
+	if f.strict {
+		beStrict(plan)
 	}
 	if f.dry {
 		return a.plan(cmd.Context(), plan, sel, false)
@@ -73,6 +85,7 @@ func (a *app) run(cmd *cobra.Command, path string, f runFlags) error {
 	if err != nil {
 		return err
 	}
+	eng.Limits = f.limits
 	view := a.newView(plan, f.verbose)
 	notify, closeEvents, err := teeEvents(f.events, plan, view.event)
 	if err != nil {
@@ -92,6 +105,15 @@ func (a *app) run(cmd *cobra.Command, path string, f runFlags) error {
 	}
 	outcome.Warnings = append(a.warnings(plan), outcome.Warnings...)
 	return a.finish(plan, outcome, err, f.strict)
+}
+
+// beStrict makes publishing refuse what has gaps.
+func beStrict(plan *pipelines.Plan) {
+	for i := range plan.Nodes {
+		if p, ok := plan.Nodes[i].Params.(*publish.Step); ok {
+			p.Strict = true
+		}
+	}
 }
 
 // runError sorts the errors of a run that did not begin.
@@ -200,19 +222,40 @@ func interrupts() (<-chan struct{}, func()) {
 	return out, func() { signal.Stop(signals); close(done) }
 }
 
-// redact hides the values of arguments that look like secrets. A spec takes
-// secrets by the name of a variable only, so this is for mistakes.
+// redact hides the values of parameters whose names look like secrets. A spec
+// takes secrets by the name of a variable only, so this is for mistakes.
 func redact(argv []string) []string {
 	out := slices.Clone(argv)
 	for i, arg := range out {
+		flag := ""
+		if rest, ok := strings.CutPrefix(arg, "--set="); ok {
+			flag, arg = "--set=", rest
+		}
 		name, _, ok := strings.Cut(arg, "=")
-		lower := strings.ToLower(name)
-		secretive := strings.Contains(lower, "token") || strings.Contains(lower, "api_key") || strings.Contains(lower, "password") || strings.Contains(lower, "secret")
-		if ok && secretive && !strings.HasSuffix(lower, "_env") {
-			if j := strings.LastIndex(arg, "="); j >= 0 {
-				out[i] = arg[:j+1] + "[redacted]"
-			}
+		switch {
+		case ok && secretName(name):
+			out[i] = flag + name + "=[redacted]"
+		default:
+			out[i] = flag + userInfo.ReplaceAllString(arg, "$1[redacted]@")
 		}
 	}
 	return out
+}
+
+// userInfo is name and password of a URL.
+var userInfo = regexp.MustCompile(`(https?://)[^/@\s]+@`)
+
+// secretName reports whether a parameter of that name might hold a secret. One
+// that ends in _env holds the name of a variable.
+func secretName(name string) bool {
+	name = strings.ToLower(name)
+	if strings.HasSuffix(name, "_env") {
+		return false
+	}
+	for _, word := range []string{"token", "api_key", "api-key", "apikey", "secret", "passw", "authorization", "bearer", "credential"} {
+		if strings.Contains(name, word) {
+			return true
+		}
+	}
+	return false
 }

@@ -127,8 +127,13 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 
 // Landed implements steps.Landed: the lake's current revisions were made from
 // these inputs. A campaign that was published otherwise since, or renamed, has
-// not landed.
+// not landed; nor, where it is to be strict, has one with gaps.
 func (s *Step) Landed(ctx context.Context, env *steps.Env) (bool, error) {
+	if s.Strict {
+		if p, err := s.prepare(env); err != nil || len(p.gaps) > 0 {
+			return false, err
+		}
+	}
 	source, err := sourceOf(env)
 	if err != nil {
 		return false, err
