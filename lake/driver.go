@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"math/big"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -44,6 +45,20 @@ func openSession(ctx context.Context, threads int) (*session, error) {
 		}
 	}
 	return s, nil
+}
+
+// confine lets statements read files below dir, an absolute path, and nothing else.
+func (s *session) confine(ctx context.Context, dir string) error {
+	for _, set := range []string{
+		"SET allowed_directories=[" + literal(dir+string(filepath.Separator)) + "]",
+		"SET enable_external_access=false",
+		"SET lock_configuration=true",
+	} {
+		if err := s.exec(ctx, set); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *session) exec(ctx context.Context, statement string, args ...any) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"strings"
@@ -39,6 +40,10 @@ func (l Lake) Query(ctx context.Context, query string) (*Table, error) {
 	if err := onlyReads(ctx, s, query); err != nil {
 		return nil, err
 	}
+	// DuckDB compares paths as texts with the one that statements are confined to.
+	if l.Dir, err = filepath.Abs(l.Dir); err != nil {
+		return nil, fmt.Errorf("query the lake: %w", err)
+	}
 	var doubts []string
 	for _, schema := range perf.Schemas() {
 		files, warns, err := l.files(schema.Name)
@@ -50,7 +55,7 @@ func (l Lake) Query(ctx context.Context, query string) (*Table, error) {
 			return nil, fmt.Errorf("query the lake: read %s: %w", schema.Name, err)
 		}
 	}
-	if err := s.exec(ctx, "SET lock_configuration=true"); err != nil {
+	if err := s.confine(ctx, l.Dir); err != nil {
 		return nil, fmt.Errorf("query the lake: %w", err)
 	}
 	t, err := s.table(ctx, query)

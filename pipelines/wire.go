@@ -42,6 +42,7 @@ func (p *planning) connect(s *planStep) {
 				if k := from.kind; k != nil && len(k.Outputs) == 0 && k.Effect != steps.Hold {
 					p.fail(n, s.d.path("in."+name), "to order steps use after", "%s is a %s, which gives nothing that could be wired", n.Text, k.Name)
 				}
+				p.checkPort(s, n, name, from.kind)
 				s.wires = append(s.wires, &wire{port: name, at: n, from: from})
 			}
 		}
@@ -68,6 +69,24 @@ func (p *planning) connect(s *planStep) {
 	for _, port := range s.kind.Ports {
 		if port.Required && !wired[port.Name] {
 			p.fail(s.d.idNode, s.d.path("in"), "add in: {"+port.Name+": step}", "the port %s of %s is not wired", port.Name, s.kind.Name)
+		}
+	}
+}
+
+// checkPort sees to it that a step of kind from gives what the port reads.
+func (p *planning) checkPort(s *planStep, n *yaml.Node, name string, from *steps.Kind) {
+	if s.kind == nil || from == nil {
+		return
+	}
+	port, _ := s.kind.Port(name)
+	path := s.d.path("in." + name)
+	if port.Hold && from.Effect != steps.Hold {
+		p.fail(n, path, "wire a step that holds something open", "the port %s of %s takes a hold, and %s is a %s", name, s.kind.Name, n.Text, from.Name)
+		return
+	}
+	for _, artifact := range port.Reads {
+		if !slices.ContainsFunc(from.Outputs, func(o steps.Output) bool { return o.Name == artifact }) {
+			p.fail(n, path, "see: pipeline steps doc "+s.kind.Name, "the port %s of %s reads %s, which a %s does not write", name, s.kind.Name, artifact, from.Name)
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -37,9 +36,7 @@ standard input.`,
 				}
 				sql = string(b)
 			}
-			if err := os.MkdirAll(a.home, 0o755); err != nil {
-				return failed(err)
-			}
+			a.noteNoHome()
 			t, err := a.lake().Query(cmd.Context(), sql)
 			if err != nil {
 				return usage(err)

@@ -27,6 +27,7 @@ observed of an endpoint is taken from the last observation, and its age is said.
   pipeline plan specs/glm-fp8.yaml --set hardware=gb300_sm103 --verbose`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
+			a.noteNoHome()
 			a.expectStore()
 			plan, err := a.loadPlan(given[0], f)
 			if err != nil {
@@ -60,13 +61,32 @@ func (a *app) plan(ctx context.Context, plan *pipelines.Plan, sel engine.Selecti
 	for _, w := range plan.Warnings {
 		a.printf("warning: %s\n", w)
 	}
+	looks := belowLooks(plan, fc)
 	var rows [][]string
 	for s := range plan.Steps {
-		rows = append(rows, planRows(plan, fc, s, verbose)...)
+		rows = append(rows, planRows(plan, fc, looks, s, verbose)...)
 	}
 	table(a.stdout, rows)
 	a.printf("\n%s\n", planSummary(plan, fc))
+	if slices.Contains(looks, true) {
+		a.printf("What is reused below an observation is reused if that sees what it saw last.\n")
+	}
 	return nil
+}
+
+// belowLooks says of each node whether it is taken to be a hit only because an
+// observation above it, which will be repeated, is taken to see the same again.
+func belowLooks(plan *pipelines.Plan, fc *engine.Forecast) []bool {
+	below := make([]bool, len(plan.Nodes))
+	for i := range plan.Nodes {
+		for _, d := range plan.Nodes[i].Deps {
+			up := &fc.Nodes[d.From]
+			if below[d.From] || plan.Nodes[d.From].Kind.Effect == steps.Observe && up.Verdict == engine.WillRun {
+				below[i] = fc.Nodes[i].Verdict == engine.WillHit
+			}
+		}
+	}
+	return below
 }
 
 // marks are how terraform's readers expect a plan to look.
@@ -78,7 +98,7 @@ var marks = map[engine.Verdict]string{
 const planLines = 12 // of nodes of one step with one verdict, unless --verbose
 
 // planRows prints the nodes of a step: alike ones share a line where they are many.
-func planRows(plan *pipelines.Plan, fc *engine.Forecast, s int, verbose bool) [][]string {
+func planRows(plan *pipelines.Plan, fc *engine.Forecast, looks []bool, s int, verbose bool) [][]string {
 	step := &plan.Steps[s]
 	groups := map[string][]pipelines.NodeID{}
 	var order []string
@@ -106,8 +126,11 @@ func planRows(plan *pipelines.Plan, fc *engine.Forecast, s int, verbose bool) []
 		if len(ids) > 1 {
 			first = fmt.Sprintf("%s[…] × %d", step.ID, len(ids))
 		}
-		rows = append(rows, []string{marks[fc.Nodes[ids[0]].Verdict], first,
-			prospectText(&fc.Nodes[ids[0]], plan.Nodes[ids[0]].Kind.Effect)})
+		text := prospectText(&fc.Nodes[ids[0]], plan.Nodes[ids[0]].Kind.Effect)
+		if looks[ids[0]] {
+			text += ", if what was observed still holds"
+		}
+		rows = append(rows, []string{marks[fc.Nodes[ids[0]].Verdict], first, text})
 	}
 	return rows
 }

@@ -123,6 +123,14 @@ func (a *app) expectStore() {
 	}
 }
 
+// noteNoHome tells people who only look that there is nothing to look at: the
+// home is a folder beside where they stand, unless they say otherwise.
+func (a *app) noteNoHome() {
+	if _, err := os.Stat(filepath.Join(a.home, "records")); err != nil {
+		fmt.Fprintf(a.stderr, "pipeline: note: there is no home at %s yet; --home or PIPELINE_HOME names another\n", a.home)
+	}
+}
+
 func (a *app) startOpening() func() (*store.Store, error) {
 	var s *store.Store
 	var err error

@@ -45,7 +45,7 @@ A number that was not measured is NULL, never zero; extra_json.absent says why.`
 		Version: 1,
 		Effect:  steps.Pure,
 		Ports: []steps.Port{
-			{Name: "cells", Doc: "cells with an artifact measurement.json", Required: true, Gaps: true},
+			{Name: "cells", Doc: "cells with an artifact measurement.json", Required: true, Gaps: true, Reads: []string{"measurement.json"}},
 		},
 		Outputs: []steps.Output{
 			{Name: "atlas.parquet", Doc: "the rows of atlas_v1, for any Parquet engine"},

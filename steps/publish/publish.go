@@ -54,8 +54,8 @@ whether it is simulated is refused.`,
 		Version: version,
 		Effect:  steps.Publish,
 		Ports: []steps.Port{
-			{Name: "atlas", Doc: "an aggregate step", Required: true},
-			{Name: "report", Doc: "a render step", Gaps: true},
+			{Name: "atlas", Doc: "an aggregate step", Required: true, Reads: []string{"atlas.json"}},
+			{Name: "report", Doc: "a render step", Gaps: true, Reads: []string{"report_status.json"}},
 		},
 		Outputs: []steps.Output{
 			{Name: "published.json", Doc: "what landed: table, path in the lake, digest, rows"},

@@ -28,7 +28,7 @@ stand on the cover.`,
 		Version: 1,
 		Effect:  steps.Pure,
 		Ports: []steps.Port{
-			{Name: "atlas", Doc: "an aggregate step", Required: true},
+			{Name: "atlas", Doc: "an aggregate step", Required: true, Reads: []string{"atlas.json"}},
 		},
 		Outputs: []steps.Output{
 			{Name: "report.html", Doc: "the page"},
