@@ -53,6 +53,7 @@ type cellRow struct {
 	ISL, OSL, Load, Prompts                            string
 	TTFT, TTFTp99, TPOT, Out, PerGPU, PerUser, RPS, OK string
 	SoL                                                string
+	Also                                               string   // further numbers of the same span
 	Parts                                              []string // of Name
 	Own                                                []field
 	Doubts                                             []string
@@ -155,13 +156,32 @@ func (v *view) cellRow(r perf.Row, alike []string) cellRow {
 		TTFT: withSpread(r, "headline_ttft_ms"), TTFTp99: withSpread(r, "headline_ttft_p99_ms"), TPOT: withSpread(r, "headline_tpot_ms"),
 		Out: withSpread(r, "headline_output_tps"), PerGPU: withSpread(r, "output_tps_per_gpu"), PerUser: withSpread(r, "headline_tps_per_user"),
 		RPS: withSpread(r, "headline_request_throughput_rps"), OK: withSpread(r, "headline_goodput_rps"),
-		SoL: "not computed", Own: v.ownFields(r),
+		SoL: "not computed", Own: v.ownFields(r), Also: also(r),
 	}
 	if r.Text("status") == string(perf.Missing) {
 		c.SoL = "–"
 	}
 	c.Doubts = without(r.List("doubts"), alike)
 	return c
+}
+
+// also gives the numbers that have no column of their own.
+func also(r perf.Row) string {
+	suffix := ""
+	if r.Text("headline_window") == "steady" {
+		suffix = "_steady"
+	}
+	var parts []string
+	for _, n := range []struct{ name, column, unit string }{
+		{"ITL median", "itl_ms_median" + suffix, " ms"},
+		{"request latency median", "e2el_ms_median" + suffix, " ms"},
+		{"prefix hit rate", "prefix_hit_rate", ""},
+	} {
+		if value := withSpread(r, n.column); value != "–" && value != "" {
+			parts = append(parts, n.name+" "+value+n.unit)
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // rowOf says what a row is: a trial or a mean of some, and over which span.
