@@ -158,10 +158,13 @@ func (c *Chunk) failure(s *scanner) error {
 	} else {
 		err = s.skip()
 	}
-	if value := s.b[from:s.i]; err == nil && string(value) != "null" {
+	if err != nil {
+		return err
+	}
+	if value := s.b[from:s.i]; string(value) != "null" {
 		c.Error = value
 	}
-	return err
+	return nil
 }
 
 // unescape returns the text that an escaped JSON string holds.
@@ -281,7 +284,7 @@ func (s *scanner) stringOr() (value []byte, isString bool, err error) {
 	for s.i < len(s.b) {
 		switch s.b[s.i] {
 		case '\\':
-			s.i += 2
+			s.i = min(s.i+2, len(s.b))
 		case '"':
 			s.i++
 			return s.b[from : s.i-1], true, nil

@@ -45,7 +45,7 @@ type Config struct {
 	// warm-up (vLLM in development mode). A refusal is a doubt.
 	ResetPrefixCache bool
 
-	Stall time.Duration // a request without content for so long ends as an error; 0 is no limit but the request's own
+	Stall time.Duration // an answer that begins and then has no content for so long ends as an error; 0 is no limit but the request's own
 
 	// BeforeMeasured runs when the warm-up is over and nothing is in flight,
 	// AfterMeasured when the last measured request has ended: the places to

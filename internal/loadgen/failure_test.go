@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -291,5 +292,92 @@ func TestConversationBreaksOff(t *testing.T) {
 		if r.Index != i || r.Turn != i%3 || r.OK() != (i%3 == 0) || (r.SentNS < 0) != (i%3 == 2) {
 			t.Errorf("request %d: %+v, %+v", i, r, r.Error)
 		}
+	}
+}
+
+// Turns that were never sent say nothing of the endpoint: one refused turn of a
+// long conversation does not end the run.
+func TestOneFailedTurnDoesNotEndTheRun(t *testing.T) {
+	var n atomic.Int64
+	s := serve(t, func(w http.ResponseWriter, a asked) {
+		if !a.probe() && n.Add(1) == 2 {
+			http.Error(w, "one hiccup", 503)
+			return
+		}
+		good(w, a)
+	}, nil)
+	turns := make([]Turn, 60) // more than the failures in a row that end a run
+	for i := range turns {
+		turns[i] = Turn{User: fmt.Sprint("hi ", i), Assistant: "ho"}
+	}
+	conversations := []Conversation{{Turns: turns}, {Turns: turns[:40]}}
+	result := mustRun(t, Config{BaseURL: s.URL, Workload: closedLoop(Chat, 1, 100), Conversations: conversations})
+	if doubted(result, "gave_up") || len(result.Requests) != 100 || n.Load() != 42 {
+		t.Errorf("%d requests, %d sent, doubts %q; want 100 and 42", len(result.Requests), n.Load(), result.Doubts)
+	}
+}
+
+// A stall is a pause in an answer. A request that waits for its first content
+// has the whole time-out.
+func TestQueueIsNoStall(t *testing.T) {
+	s := serve(t, func(w http.ResponseWriter, a asked) {
+		if a.probe() {
+			good(w, a)
+			return
+		}
+		time.Sleep(60 * time.Millisecond) // the server's queue, not a wait
+		good(w, a)
+	}, nil)
+	result := mustRun(t, Config{BaseURL: s.URL, Workload: closedLoop(Chat, 1, 2), Stall: 20 * time.Millisecond})
+	for _, r := range result.Requests {
+		if !r.OK() && strings.HasPrefix(r.Error.Message, "no content for") && r.FirstNS < 0 {
+			t.Errorf("%+v", r.Error)
+		}
+	}
+}
+
+// A panic over an answer is the error of its request, not the end of the run.
+func TestPanicIsARequestError(t *testing.T) {
+	s := serve(t, good, nil)
+	conf := Config{BaseURL: s.URL, Workload: closedLoop(Chat, 1, 4)}
+	asked := false
+	conf.BeforeMeasured = func() error { asked = true; return nil }
+	conf.onContent = func(index int, _ []byte, _ int64) {
+		if asked && index == 1 {
+			panic("out of range")
+		}
+	}
+	result := mustRun(t, conf)
+	for _, r := range result.Requests {
+		if broken := r.Error != nil && strings.Contains(r.Error.Message, "panic: out of range"); broken != (r.Index == 1) || !broken && !r.OK() {
+			t.Errorf("request %d: %+v", r.Index, r.Error)
+		}
+	}
+}
+
+// A request of a limited open loop that finds a slot at once had it when it was
+// due: that it came late to ask is the client's lag.
+func TestAcquire(t *testing.T) {
+	r := &run{clock: clock{time.Now().Add(-time.Second)}} // 1 s since the start
+	const due = int64(700 * time.Millisecond)
+	for _, limit := range []chan struct{}{nil, make(chan struct{}, 1)} {
+		acquired, ok := r.acquire(t.Context(), limit, due)
+		rec := sent(0, 0, 100)
+		rec.IntendedNS, rec.AcquiredNS, rec.SentNS = due, acquired, r.clock.now()
+		if lag := lags([]perf.Request{rec}, true).lag[0]; !ok || acquired != due || lag < 300 {
+			t.Errorf("limit %d: acquired at %d, lag %v ms; want %d and 300 ms", cap(limit), acquired, lag, due)
+		}
+	}
+	full := make(chan struct{}, 1)
+	full <- struct{}{}
+	asked := r.clock.now()
+	go func() { <-full }()
+	if acquired, ok := r.acquire(t.Context(), full, due); !ok || acquired != due && acquired < asked {
+		t.Errorf("after a wait: acquired at %d, want %d or later", acquired, asked)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, ok := r.acquire(ctx, full, due); ok {
+		t.Error("acquired a slot that is not free")
 	}
 }

@@ -16,10 +16,24 @@ import (
 const (
 	// MaxLag and MaxLagShare: requests left so much later than they should
 	// have, at the 99th percentile. 10 ms is a human-scale latency error, and
-	// 1% of the median latency is what trials differ by anyway; a lag must pass
-	// both to matter.
+	// 1% of the median TTFT is what trials differ by anyway; a lag must pass
+	// both to matter. TTFT is the shortest of the latencies that a late request
+	// spoils; in an open loop it counts from the intended time.
 	MaxLag      = 10 * time.Millisecond
 	MaxLagShare = 0.01
+	// MaxWake, MaxWakeITL and MaxWakeTTFT: this process came to run so much
+	// late, at the 99th percentile, that its times are not the server's. 20 ms
+	// is what one or two other busy programs to a core cost on Linux (turns of
+	// some 3 ms, and the collector beside them): a machine that is shared fairly
+	// passes with a doubt. The lateness must also pass a tenth of the median ITL
+	// or 1% of the median TTFT: below, their tails are still the server's.
+	MaxWake     = 20 * time.Millisecond
+	MaxWakeITL  = 0.1
+	MaxWakeTTFT = 0.01
+	// DoubtWake of lateness is what an idle machine stays below: Go's timers may
+	// be a millisecond late. Above it, and above MaxWakeITL of the median ITL, it
+	// is a doubt.
+	DoubtWake = 2 * time.Millisecond
 	// MaxCPUShare of its cores used by this process: above it, goroutines wait
 	// for a core, and times are taken late.
 	MaxCPUShare = 0.9
@@ -39,16 +53,20 @@ type health struct {
 	gcBefore     []uint64
 	gcPauseMS    float64
 	load         float64
+	watch        *watch
+	wakeMS       *float64 // nil: not watched
 }
 
 const gcPauses = "/sched/pauses/total/gc:seconds"
 
 func startHealth() health {
 	counts, _ := readPauses()
-	return health{began: time.Now(), cpu: -cpuTime(), stealBefore: readSteal(), gcBefore: counts}
+	return health{began: time.Now(), cpu: -cpuTime(), stealBefore: readSteal(), gcBefore: counts, watch: startWatch()}
 }
 
 func (h *health) end() {
+	wake := h.watch.end()
+	h.wakeMS = &wake
 	h.ended = time.Now()
 	h.cpu += cpuTime()
 	h.steal = readSteal().since(h.stealBefore)
@@ -94,14 +112,14 @@ func (s stealTimes) since(before stealTimes) *float64 {
 func (r *run) clientHealth() (perf.Client, []string) {
 	h := &r.health
 	c := perf.Client{
-		GOMAXPROCS: runtime.GOMAXPROCS(0), LoadAverage: h.load, GCPauseMaxms: h.gcPauseMS, StealShare: h.steal,
+		GOMAXPROCS: runtime.GOMAXPROCS(0), LoadAverage: h.load, GCPauseMaxms: h.gcPauseMS, WakeP99ms: h.wakeMS, StealShare: h.steal,
 		NewConns: int(r.newConns.Load()), ReusedConns: int(r.reusedConns.Load()), Predialled: r.predialled,
 		ClockErrorMS: clockError(), RequestCostUS: r.calibration.requestUS, EventsMaxRate: r.calibration.eventsPerS,
 	}
 	if wall := h.ended.Sub(h.began); wall > 0 {
 		c.CPUShare = h.cpu.Seconds() / wall.Seconds() / float64(min(runtime.GOMAXPROCS(0), runtime.NumCPU()))
 	}
-	v := lags(r.requests)
+	v := lags(r.requests, r.conf.open())
 	if lag := perf.Describe(v.lag); lag != nil {
 		c.LagP50ms, c.LagP99ms, c.LagMaxms = lag.P50, lag.P99, lag.Max
 	}
@@ -112,24 +130,33 @@ func (r *run) clientHealth() (perf.Client, []string) {
 	if r.conf.open() && v.sent > 1 && v.last > v.first {
 		c.AchievedRate = float64(v.sent-1) / (float64(v.last-v.first) / 1e9)
 	}
-	var latency float64
-	if d := perf.Describe(v.e2e); d != nil {
-		latency = d.P50
-	}
-	c.Why = bound(&c, latency)
+	typical := medians{ttft: median(v.ttft), itl: median(v.itl)}
+	c.Why = bound(&c, typical)
 	c.Bound = c.Why != ""
-	return c, healthDoubts(&c, latency)
+	return c, healthDoubts(&c, typical)
+}
+
+// medians are what the lateness of the client is weighed against, in ms; 0 is
+// unknown. In an open loop ttft counts from the intended time.
+type medians struct{ ttft, itl float64 }
+
+func median(values []float64) float64 {
+	if d := perf.Describe(values); d != nil {
+		return d.P50
+	}
+	return 0
 }
 
 // lagging are the values of the measured requests that health needs.
 type lagging struct {
-	lag, e2e          []float64 // ms
+	lag, ttft         []float64 // ms
+	itl               []float64 // ms, the mean of a request
 	events, coalesced float64
 	sent              int
 	first, last       int64 // sent
 }
 
-func lags(requests []perf.Request) lagging {
+func lags(requests []perf.Request, open bool) lagging {
 	var v lagging
 	for i := range requests {
 		rec := &requests[i]
@@ -138,9 +165,7 @@ func lags(requests []perf.Request) lagging {
 		}
 		// The wait for a slot of a limited open loop is the server's doing.
 		v.lag = append(v.lag, float64(rec.SentNS-max(rec.IntendedNS, rec.AcquiredNS))/1e6)
-		if ms, ok := rec.E2E(); ok && rec.OK() {
-			v.e2e = append(v.e2e, ms)
-		}
+		v.answer(rec, open)
 		v.events += float64(len(rec.ChunkNS))
 		v.coalesced += float64(rec.Coalesced)
 		if v.sent == 0 {
@@ -152,12 +177,32 @@ func lags(requests []perf.Request) lagging {
 	return v
 }
 
+// answer takes in the latencies of a request that was answered.
+func (v *lagging) answer(rec *perf.Request, open bool) {
+	if !rec.OK() {
+		return
+	}
+	from := rec.SentNS
+	if open {
+		from = rec.IntendedNS
+	}
+	v.ttft = append(v.ttft, float64(rec.FirstNS-from)/1e6)
+	if n := len(rec.ChunkNS); n > 1 && rec.LastNS > rec.FirstNS {
+		v.itl = append(v.itl, float64(rec.LastNS-rec.FirstNS)/1e6/float64(n-1))
+	}
+}
+
 // bound returns why the generator may have set the numbers, or "".
-func bound(c *perf.Client, medianLatencyMS float64) string {
+func bound(c *perf.Client, typical medians) string {
 	var why []string
-	if late(c) && medianLatencyMS > 0 && c.LagP99ms > MaxLagShare*medianLatencyMS {
-		why = append(why, fmt.Sprintf("requests left %.1f ms late at the 99th percentile, %.1f%% of the median latency",
-			c.LagP99ms, 100*c.LagP99ms/medianLatencyMS))
+	if above(c.LagP99ms, MaxLag) && beyond(c.LagP99ms, MaxLagShare, typical.ttft) {
+		why = append(why, fmt.Sprintf("requests left %.1f ms late at the 99th percentile, %.1f%% of the median TTFT",
+			c.LagP99ms, 100*c.LagP99ms/typical.ttft))
+	}
+	if wake := c.WakeP99ms; wake != nil && above(*wake, MaxWake) &&
+		(beyond(*wake, MaxWakeITL, typical.itl) || beyond(*wake, MaxWakeTTFT, typical.ttft)) {
+		why = append(why, fmt.Sprintf("this process came to run %.1f ms late at the 99th percentile; the median ITL is %.1f ms, the median TTFT %.1f ms",
+			*wake, typical.itl, typical.ttft))
 	}
 	if c.CPUShare > MaxCPUShare {
 		why = append(why, fmt.Sprintf("this process used %.0f%% of its %d cores", 100*c.CPUShare, min(runtime.NumCPU(), c.GOMAXPROCS)))
@@ -165,13 +210,20 @@ func bound(c *perf.Client, medianLatencyMS float64) string {
 	return strings.Join(why, "; ")
 }
 
-func late(c *perf.Client) bool { return c.LagP99ms > float64(MaxLag.Milliseconds()) }
+func above(ms float64, limit time.Duration) bool { return ms > limit.Seconds()*1000 }
+
+// beyond reports whether ms is more than a share of a median that is known.
+func beyond(ms, share, median float64) bool { return median > 0 && ms > share*median }
 
 // healthDoubts names what is unusual about the client and did not decide.
-func healthDoubts(c *perf.Client, medianLatencyMS float64) []string {
+func healthDoubts(c *perf.Client, typical medians) []string {
 	var doubts []string
-	if !c.Bound && (late(c) || medianLatencyMS > 0 && c.LagP99ms > MaxLagShare*medianLatencyMS) {
-		doubts = append(doubts, fmt.Sprintf("client_lag: requests left %.2f ms late at the 99th percentile; the median latency is %.2f ms", c.LagP99ms, medianLatencyMS))
+	if !c.Bound && (above(c.LagP99ms, MaxLag) || beyond(c.LagP99ms, MaxLagShare, typical.ttft)) {
+		doubts = append(doubts, fmt.Sprintf("client_lag: requests left %.2f ms late at the 99th percentile; the median TTFT is %.2f ms", c.LagP99ms, typical.ttft))
+	}
+	if wake := c.WakeP99ms; !c.Bound && wake != nil && (above(*wake, MaxWake) || above(*wake, DoubtWake) && beyond(*wake, MaxWakeITL, typical.itl)) {
+		doubts = append(doubts, fmt.Sprintf("client_starved: the generator came to run %.1f ms late at the 99th percentile; the median ITL is %.2f ms, and the tail of ITL may be the client's",
+			*wake, typical.itl))
 	}
 	if c.StealShare != nil && *c.StealShare > MaxSteal {
 		doubts = append(doubts, fmt.Sprintf("cpu_steal: other guests of this machine took %.1f%% of its CPU time", 100**c.StealShare))

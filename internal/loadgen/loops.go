@@ -118,16 +118,17 @@ func (r *run) converse(ctx context.Context, s *slot, p part, j job, due, acquire
 		}
 		due, acquired = rec.EndNS, rec.EndNS
 		if !rec.OK() {
-			return due, r.abandon(p, j, t+1, due)
+			r.abandon(p, j, t+1, due)
+			return due, true
 		}
 	}
 	return due, true
 }
 
 // abandon records the turns of a conversation that cannot be sent, since one
-// before them has no answer.
-func (r *run) abandon(p part, j job, from int, due int64) (ok bool) {
-	ok = true
+// before them has no answer. They say nothing of the endpoint, so that they
+// do not count among the failures in a row that end a run.
+func (r *run) abandon(p part, j job, from int, due int64) {
 	for t := from; t < j.turns; t++ {
 		rec := perf.Request{
 			Index: r.index(p, j, t), Warmup: p.warmup, Session: j.session, Turn: t, IntendedNS: due, AcquiredNS: due,
@@ -135,9 +136,8 @@ func (r *run) abandon(p part, j job, from int, due int64) (ok bool) {
 			LastNS: perf.Never, DoneNS: perf.Never, EndNS: due, TokenSource: sourceChunks,
 			Error: &perf.RequestError{Phase: phaseSend, Message: "not sent: an earlier turn of its conversation failed"},
 		}
-		ok = r.record(rec) && ok
+		r.keep(rec)
 	}
-	return ok
 }
 
 // index numbers requests in the order of sending: for single requests that is
@@ -258,17 +258,16 @@ func (r *run) openLoop(ctx context.Context, p part) error {
 			break
 		}
 		wg.Go(func() {
+			acquired, ok := r.acquire(ctx, limit, due)
+			if !ok {
+				return
+			}
 			if limit != nil {
-				select {
-				case limit <- struct{}{}:
-					defer func() { <-limit }()
-				case <-ctx.Done():
-					return
-				}
+				defer func() { <-limit }()
 			}
 			s := slots.Get().(*slot)
 			defer slots.Put(s)
-			if _, ok := r.converse(ctx, s, p, j, due, r.acquired(due, limit)); !ok {
+			if _, ok := r.converse(ctx, s, p, j, due, acquired); !ok {
 				cancel(errGaveUp)
 			}
 		})
@@ -277,11 +276,22 @@ func (r *run) openLoop(ctx context.Context, p part) error {
 	return r.over(ctx)
 }
 
-// acquired is when a request of an open loop had a slot: now if it may have
-// waited for one, else when it was due.
-func (r *run) acquired(due int64, limit chan struct{}) int64 {
+// acquire takes a slot of a limited open loop and returns when it was free:
+// now if there was a wait for it, else when the request was due, so that a
+// late dispatcher counts as the client's lag. It is false if ctx ended first.
+func (r *run) acquire(ctx context.Context, limit chan struct{}, due int64) (acquired int64, ok bool) {
 	if limit == nil {
-		return due
+		return due, true
 	}
-	return max(due, r.clock.now())
+	select {
+	case limit <- struct{}{}:
+		return due, true
+	default:
+	}
+	select {
+	case limit <- struct{}{}:
+		return max(due, r.clock.now()), true
+	case <-ctx.Done():
+		return due, false
+	}
 }

@@ -72,7 +72,7 @@ func (r *run) do(ctx context.Context, s *slot, c call, rec *perf.Request) string
 	defer a.guard.stop()
 
 	r.inFlight.Add(1)
-	err := a.exchange(ctx)
+	err := a.guarded(ctx)
 	r.inFlight.Add(-1)
 	rec.EndNS = r.clock.now()
 	a.times()
@@ -128,6 +128,17 @@ func (a *attempt) trace() *httptrace.ClientTrace {
 		},
 		GotFirstResponseByte: func() { a.byteNS.Store(a.marks.readNS.Load()) },
 	}
+}
+
+// guarded is exchange, but a panic over what the server sent is an error of
+// this one request, and does not take the run with it.
+func (a *attempt) guarded(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the load generator could not take in the answer; this is a fault of the program: panic: %v", p)
+		}
+	}()
+	return a.exchange(ctx)
 }
 
 // exchange sends the request and takes in the whole response.
@@ -395,15 +406,15 @@ type guard struct {
 	clock   clock
 	timer   *time.Timer
 	timeout int64        // offset at which the request ends
-	stall   int64        // ns without content that end it
-	last    atomic.Int64 // offset of the latest content, or of the beginning
+	stall   int64        // ns without content, after the first, that end it
+	last    atomic.Int64 // offset of the latest content, Never before the first
 	done    atomic.Bool  // [DONE] has come
 	stopped atomic.Bool
 }
 
 func newGuard(cancel context.CancelCauseFunc, c clock, timeout, stall time.Duration) *guard {
 	g := &guard{cancel: cancel, clock: c, timeout: c.now() + int64(timeout), stall: int64(stall)}
-	g.last.Store(c.now())
+	g.last.Store(perf.Never)
 	g.timer = time.AfterFunc(math.MaxInt64, g.look)
 	g.timer.Reset(g.wait())
 	return g
@@ -411,28 +422,34 @@ func newGuard(cancel context.CancelCauseFunc, c clock, timeout, stall time.Durat
 
 func (g *guard) wait() time.Duration {
 	until := g.timeout
-	if g.stall > 0 {
-		until = min(until, g.last.Load()+g.stall)
+	if last := g.last.Load(); g.stall > 0 && last != perf.Never {
+		until = min(until, last+g.stall)
 	}
 	return max(0, time.Duration(until-g.clock.now()))
 }
 
 func (g *guard) look() {
-	now := g.clock.now()
+	now, last := g.clock.now(), g.last.Load()
 	switch {
 	case g.stopped.Load():
 	case g.done.Load():
 		g.cancel(errAfterDone)
 	case now >= g.timeout:
 		g.cancel(errTimeout)
-	case g.stall > 0 && now >= g.last.Load()+g.stall:
+	case g.stall > 0 && last != perf.Never && now >= last+g.stall:
 		g.cancel(errStall)
 	default:
 		g.timer.Reset(g.wait())
 	}
 }
 
-func (g *guard) content(at int64) { g.last.Store(at) }
+// content notes content. The first arms the stall: a request that waits in the
+// queue of a busy server has its time-out alone.
+func (g *guard) content(at int64) {
+	if g.last.Swap(at) == perf.Never && g.stall > 0 && !g.done.Load() {
+		g.timer.Reset(g.wait())
+	}
+}
 
 // finish gives the connection a moment to end in order.
 func (g *guard) finish() {

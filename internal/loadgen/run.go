@@ -122,9 +122,12 @@ func (r *run) close() {
 // play does the parts of a run in order.
 func (r *run) play(ctx context.Context) error {
 	if asked, ok := r.probe(ctx); !ok {
+		if ctx.Err() != nil {
+			return ctx.Err() // cut off by the caller: no outcome of the server
+		}
 		r.requests = asked
 		r.doubt("endpoint_refused: the endpoint answered no probe; the run was not started")
-		return ctx.Err()
+		return nil
 	}
 	if err := r.preparePrompts(ctx); err != nil {
 		return err
@@ -262,6 +265,12 @@ func (r *run) record(rec perf.Request) bool {
 	} else {
 		failures = r.failures.Add(1)
 	}
+	r.keep(rec)
+	return failures < r.giveUpAfter()
+}
+
+// keep adds a request that has ended to the result.
+func (r *run) keep(rec perf.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.requests = append(r.requests, rec)
@@ -275,7 +284,6 @@ func (r *run) record(rec perf.Request) bool {
 	} else {
 		r.failed++
 	}
-	return failures < r.giveUpAfter()
 }
 
 // giveUpAfter is how many failures in a row end a run: two rounds of all

@@ -183,7 +183,7 @@ func onlyDoubts(t *testing.T, r Result, codes ...string) {
 	}
 	for _, d := range r.Doubts {
 		code, _, _ := strings.Cut(d, ":")
-		known := code == "client_lag" || code == "cpu_steal" || code == "gc_pause" || code == "empty_first_event"
+		known := code == "client_lag" || code == "client_starved" || code == "cpu_steal" || code == "gc_pause" || code == "empty_first_event"
 		for _, want := range codes {
 			known = known || code == want
 		}

@@ -113,7 +113,7 @@ func (r *Request) OK() bool { return r.Error == nil && r.FirstNS >= 0 }
 // A Summary is what follows from the requests of one span of time.
 type Summary struct {
 	DurationS         float64  `json:"duration_s"`
-	Requests          int      `json:"requests"` // answered in full, ended inside the span
+	Requests          int      `json:"requests"` // answered in full, sent and ended inside the span
 	Errors            int      `json:"errors"`   // of them that ended inside the span
 	InputTokens       int64    `json:"input_tokens"`
 	OutputTokens      float64  `json:"output_tokens"` // tokens that arrived inside the span
@@ -150,7 +150,8 @@ type Client struct {
 	LagP50ms      float64  `json:"lag_p50_ms"` // sent - intended
 	LagP99ms      float64  `json:"lag_p99_ms"`
 	LagMaxms      float64  `json:"lag_max_ms"`
-	CPUShare      float64  `json:"cpu_share"` // of the cores the process may use, 0 to 1
+	WakeP99ms     *float64 `json:"wake_p99_ms,omitempty"` // how late this process came to run, at the 99th percentile of all instants; nil if it was not watched
+	CPUShare      float64  `json:"cpu_share"`             // of the cores the process may use, 0 to 1
 	GCPauseMaxms  float64  `json:"gc_pause_max_ms"`
 	GOMAXPROCS    int      `json:"gomaxprocs"`
 	LoadAverage   float64  `json:"load_average"`

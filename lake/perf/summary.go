@@ -63,9 +63,13 @@ func (w Window) DurationS() float64 { return float64(w.ToNS-w.FromNS) / 1e9 }
 // Summarize returns what follows from the requests for one span of a run.
 // Warm-up requests are left out.
 //
-// Latencies and counts are over the requests that ended inside the window.
-// Output tokens are counted where they arrived, whenever their request ended:
-// see tokensInside. The intended latencies of an open loop count a failed
+// Latencies and counts are over the requests that were sent and ended inside
+// the window: those that a closed loop sends all at once at its start are
+// outside of its steady window. What is counted a second is counted by tokens:
+// output tokens where they arrived (see tokensInside), and of a request, and of
+// its input tokens, the share that its output tokens inside are of all its
+// output tokens. Counting ends instead would lose the requests under way at the
+// edges. The intended latencies of an open loop count a failed
 // request as +Inf, since the user it stands for is still waiting. A quantity
 // that cannot be had is nil.
 func Summarize(requests []Request, window Window, workload Workload) Summary {
@@ -77,9 +81,9 @@ func Summarize(requests []Request, window Window, workload Workload) Summary {
 			continue
 		}
 		if r.OK() {
-			s.OutputTokens += tokensInside(r, window)
+			v.inside(r, &s, window, workload)
 		}
-		if !window.holds(r.EndNS) {
+		if !window.holds(r.EndNS) || r.SentNS >= 0 && r.SentNS < window.FromNS {
 			continue
 		}
 		if !r.OK() {
@@ -102,8 +106,10 @@ type samples struct {
 	itl, tpot, perUser, isl, osl         []float64
 
 	failed      int
-	good        int   // met every limit
-	known       int64 // input tokens of requests that told their cached ones
+	share       float64 // requests, by the share of their tokens inside
+	shareInput  float64 // their input tokens
+	shareGood   float64 // requests that met every limit
+	known       int64   // input tokens of requests that told their cached ones
 	cached      int64
 	chunks      int64
 	chunkTokens int64
@@ -147,8 +153,22 @@ func (v *samples) add(r *Request, w Workload) {
 		v.finish = map[string]int{}
 	}
 	v.finish[r.Finish]++
+}
+
+// inside adds what of an answered request is inside the window.
+func (v *samples) inside(r *Request, s *Summary, window Window, w Workload) {
+	tokens, share := tokensInside(r, window), 0.0
+	switch {
+	case window.holds(r.EndNS) && (r.OSL == 0 || r.SentNS >= window.FromNS):
+		share = 1
+	case r.OSL > 0:
+		share = tokens / float64(r.OSL)
+	}
+	s.OutputTokens += tokens
+	v.share += share
+	v.shareInput += share * float64(r.ISL)
 	if w.meets(r) {
-		v.good++
+		v.shareGood += share
 	}
 }
 
@@ -180,11 +200,11 @@ func describeWithFailed(values []float64, failed int) *Dist {
 
 // rates fills what is a quotient.
 func rates(s *Summary, v *samples, w Workload) {
-	if s.DurationS > 0 && s.Requests > 0 {
-		s.RequestThroughput = quotient(float64(s.Requests), s.DurationS)
-		s.TotalThroughput = quotient(float64(s.InputTokens)+s.OutputTokens, s.DurationS)
+	if s.DurationS > 0 && v.share > 0 {
+		s.RequestThroughput = quotient(v.share, s.DurationS)
+		s.TotalThroughput = quotient(v.shareInput+s.OutputTokens, s.DurationS)
 		if w.limited() {
-			s.Goodput = quotient(float64(v.good), s.DurationS)
+			s.Goodput = quotient(v.shareGood, s.DurationS)
 		}
 	}
 	if s.DurationS > 0 && s.OutputTokens > 0 {

@@ -94,16 +94,17 @@ func TestTokensInside(t *testing.T) {
 
 func TestSummarizeWindow(t *testing.T) {
 	// Three requests; the window is 100 to 300 ms.
-	// A ended at 100 ms, the edge: before the window. B ended at 200: inside. C
-	// has tokens at 150 and 350, and ends outside: half its 2nd token counts,
-	// (300-150)/(350-150) = 0.75, and its 1st, at 150.
+	// A ended at 100 ms, the edge: before the window. B has both tokens inside. C
+	// has tokens at 150 and 350, and ends outside: of its 2nd token counts
+	// (300-150)/(350-150) = 0.75, and its 1st, at 150. By tokens that is one
+	// request and 1.75/2 of one. All were sent before, so none has a latency here.
 	a, b, c := answered(0, 0, 50, 100), answered(1, 0, 120, 200), answered(2, 0, 150, 350)
 	s := Summarize([]Request{a, b, c}, Window{FromNS: 100 * ms, ToNS: 300 * ms}, Workload{Arrival: Closed})
-	if s.Requests != 1 || !near(s.OutputTokens, 2+1.75) {
-		t.Errorf("requests %d, tokens %v; want 1, 3.75", s.Requests, s.OutputTokens)
+	if s.Requests != 0 || s.TTFT != nil || !near(s.OutputTokens, 2+1.75) {
+		t.Errorf("requests %d, tokens %v; want none, 3.75", s.Requests, s.OutputTokens)
 	}
 	value(t, "output throughput", s.OutputThroughput, 3.75/0.2)
-	value(t, "request throughput", s.RequestThroughput, 5)
+	value(t, "request throughput", s.RequestThroughput, (1+0.875)/0.2)
 }
 
 func TestSummarizeNothing(t *testing.T) {

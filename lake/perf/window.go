@@ -24,7 +24,8 @@ const (
 // or nil if there is none, and the doubts about it.
 //
 // Closed loop: the longest span with at least SteadyInFlight of the concurrency
-// in flight, in which at least concurrency requests ended. Open loop: from the
+// in flight, in which at least concurrency requests were sent and ended: the
+// ones that all start at once when the loop starts do not count. Open loop: from the
 // first arrival plus the 90th percentile of latency (the queue has filled by
 // then) to the last arrival.
 func SteadyWindow(requests []Request, workload Workload) (*Window, []string) {
@@ -65,8 +66,8 @@ func closedWindow(measured []Request, concurrency int) (*Window, []string) {
 	}
 	ended, share := endedInside(measured, best)
 	if ended < concurrency || best.ToNS <= best.FromNS {
-		return nil, []string{fmt.Sprintf("no_steady_window: with at least %d of %d streams in flight, %d requests ended; %d are needed",
-			need, concurrency, ended, concurrency)}
+		return nil, []string{fmt.Sprintf("no_steady_window: with at least %d of %d streams in flight, %d requests were sent and ended; %d are needed; with 4 × %d prompts or more there is such a span",
+			need, concurrency, ended, concurrency, concurrency)}
 	}
 	best.Share = share
 	best.Method = fmt.Sprintf("longest span with at least %d of %d streams in flight", need, concurrency)
@@ -154,13 +155,13 @@ func meanInFlight(measured []Request, w Window) float64 {
 
 func windowDoubts(w Window) []string {
 	if w.Share < SteadyShare {
-		return []string{fmt.Sprintf("short_steady_window: %.0f%% of the requests ended inside it, fewer than %.0f%%", 100*w.Share, 100*SteadyShare)}
+		return []string{fmt.Sprintf("short_steady_window: %.0f%% of the requests were sent and ended inside it, fewer than %.0f%%", 100*w.Share, 100*SteadyShare)}
 	}
 	return nil
 }
 
-// endedInside returns how many requests were answered inside the window, and
-// which share of all answered ones that is.
+// endedInside returns how many requests were sent and answered inside the
+// window, and which share of all answered ones that is.
 func endedInside(measured []Request, w Window) (int, float64) {
 	inside, all := 0, 0
 	for i := range measured {
@@ -168,7 +169,7 @@ func endedInside(measured []Request, w Window) (int, float64) {
 			continue
 		}
 		all++
-		if w.holds(measured[i].EndNS) {
+		if w.holds(measured[i].EndNS) && measured[i].SentNS >= w.FromNS {
 			inside++
 		}
 	}

@@ -43,8 +43,8 @@ func Kind() steps.Kind {
 		Effect:  steps.Measure,
 		Pool:    "endpoint",
 		Ports: []steps.Port{
-			{Name: "server", Doc: "The endpoint: a step of kind serve.", Required: true},
-			{Name: "setup", Doc: "What the endpoint is: a step of kind init. With an unresolved identity the cell is measured, and never reused.", Required: true, Partial: true},
+			{Name: "server", Doc: "The endpoint: a step of kind serve.", Required: true, Hold: true},
+			{Name: "setup", Doc: "What the endpoint is: a step of kind init. With an unresolved identity the cell is measured, and never reused.", Required: true, Partial: true, Reads: []string{identityFile}},
 		},
 		Outputs: []steps.Output{
 			{Name: measurementFile, Doc: "Setting, summaries, server counters, status and doubts (measurement/v1)."},
@@ -78,7 +78,7 @@ second, whatever the server does.
 A cold cell empties the prefix cache first (POST /reset_prefix_cache, which vLLM
 has in development mode) and sends prompts that no earlier run has sent. A warm
 cell does neither: the same seed gives the same prompts, and what the server has
-cached of them it finds.
+cached of them it finds: one that finds less than half has the doubt not_warm.
 
 The status is FULL, PARTIAL or FAILED. Only a FULL measurement is ever reused.
 `
@@ -101,9 +101,9 @@ type Step struct {
 	Arrival        string         `json:"arrival" key:"yes" enum:"auto,closed,constant,poisson" doc:"When requests start. auto is closed with concurrency, poisson with request_rate."`
 	MaxInFlight    int            `json:"max_in_flight" key:"yes" min:"0" doc:"Open loop: the most requests at once; 0 is no limit."`
 	RampUp         steps.Duration `json:"ramp_up" key:"yes" min:"0s" doc:"Closed loop: the streams start one after another over this time."`
-	NumPrompts     int            `json:"num_prompts" key:"yes" min:"1" doc:"Requests measured. Below 2 × concurrency the ramp dominates, which is a doubt."`
+	NumPrompts     int            `json:"num_prompts" key:"yes" min:"1" max:"10000000" doc:"Requests measured. Below 2 × concurrency the ramp dominates, which is a doubt."`
 	Warmup         int            `json:"warmup" key:"yes" min:"0" doc:"Requests before, not measured."`
-	ISL            int            `json:"isl" key:"yes" min:"1" doc:"Input tokens of a request."`
+	ISL            int            `json:"isl" key:"yes" min:"1" max:"10000000" doc:"Input tokens of a request."`
 	OSL            int            `json:"osl" key:"yes" min:"1" doc:"Output tokens of a request."`
 	SharedPrefix   int            `json:"shared_prefix" key:"yes" min:"0" doc:"Input tokens that all prompts have in common."`
 	Turns          int            `json:"turns" key:"yes" min:"1" doc:"Turns of a conversation; 1 is single requests."`
@@ -114,7 +114,7 @@ type Step struct {
 	SLO            SLO            `json:"slo" key:"yes" doc:"Limits of goodput; 0 is none."`
 	CacheRegime    string         `json:"cache_regime" key:"yes" enum:"cold,warm" doc:"State of the prefix cache."`
 	RequestTimeout steps.Duration `json:"request_timeout" key:"yes" min:"1s" doc:"Longest a request may take."`
-	StallTimeout   steps.Duration `json:"stall_timeout" key:"yes" min:"0s" doc:"Longest an answer may show no content; 0 is no limit."`
+	StallTimeout   steps.Duration `json:"stall_timeout" key:"yes" min:"0s" doc:"Longest an answer may pause after its first content; 0 is no limit."`
 	MaxErrorRate   float64        `json:"max_error_rate" key:"yes" min:"0" max:"0.01" doc:"Share of requests that may fail before the measurement is PARTIAL."`
 	KeepRequests   bool           `json:"keep_requests" key:"yes" doc:"Write requests.jsonl."`
 	KeepChunks     bool           `json:"keep_chunks" key:"yes" doc:"Keep the arrival of each chunk in requests.jsonl."`
@@ -202,7 +202,7 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 	if m.Status == perf.Full {
 		return nil
 	}
-	return &steps.Failed{Partial: m.Status == perf.Partial, Reason: reason(m)}
+	return &steps.Failed{Partial: m.Status == perf.Partial, Final: final(m), Reason: reason(m)}
 }
 
 // headline is what people see of a measurement first: the steady window's

@@ -157,6 +157,9 @@ func TestMeasureSimulation(t *testing.T) {
 	if m.Summary.Requests != 40 || m.Summary.Errors != 0 || m.Summary.OutputTokens != 40*16 || m.Summary.TTFT == nil || m.Summary.RequestThroughput == nil {
 		t.Errorf("summary %+v", m.Summary)
 	}
+	if m.Client == nil || m.Client.WakeP99ms == nil || *m.Client.WakeP99ms <= 0 {
+		t.Errorf("client %+v", m.Client)
+	}
 	// The server's counts, warm-up apart, are the client's.
 	if s := m.Server; s == nil || *s.RequestsOK != 40 || *s.GenerationTokens != 40*16 || s.Samples == 0 {
 		t.Errorf("server %+v", m.Server)
@@ -256,7 +259,11 @@ func TestEndpointIsAnotherThanSetupSaw(t *testing.T) {
 	other := simConfig()
 	other.MaxNumSeqs = 8
 	b.handler.Store(handler{newSim(t, other)})
-	m := b.fails(t, false, "endpoint_changed: max_num_seqs was 1024 and is 8")
+	m, err := b.run(t)
+	var failed *steps.Failed
+	if !errors.As(err, &failed) || failed.Partial || !failed.Final || !strings.Contains(failed.Reason, "endpoint_changed: max_num_seqs was 1024 and is 8") {
+		t.Fatalf("error %v (%+v)", err, failed)
+	}
 	if m.Summary.Requests != 0 || m.Setting["max_num_seqs"] != "1024" {
 		t.Errorf("measured %+v", m.Summary)
 	}
@@ -442,6 +449,21 @@ func TestColdAndWarm(t *testing.T) {
 			t.Fatalf("%s: no hit rate: %+v, %q", regime, m.Server, m.Doubts)
 		}
 		rates[regime] = append(rates[regime], *m.Server.PrefixHitRate)
+		if doubted := has(m.Doubts, "not_warm:"); doubted != (regime == warm && len(rates[warm]) == 1) {
+			t.Errorf("%s, %v: doubts %q", regime, rates, m.Doubts)
+		}
+	}
+	// Without the server's counters the usage tells; without both, nothing does.
+	for _, usage := range []bool{true, false} {
+		conf := simConfig()
+		conf.Faults.NoMetrics, conf.Faults.NoUsage = true, !usage
+		b := newBench(t, newSim(t, conf))
+		b.step.CacheRegime = warm
+		b.setup(t, endpoint.Access{}, nil)
+		m, _ := b.run(t)
+		if want := map[bool]string{true: "not_warm:", false: "warm_unknown:"}[usage]; !has(m.Doubts, want) {
+			t.Errorf("usage %v: no doubt %s in %q", usage, want, m.Doubts)
+		}
 	}
 	const template = coldTokens / 256.0
 	if rates[cold][0] > template || rates[cold][1] > template {
@@ -475,12 +497,83 @@ func TestSecretsStayOut(t *testing.T) {
 	}
 }
 
-func TestCancelledWritesNothing(t *testing.T) {
-	ctx, cancel := context.WithCancel(context.Background())
-	b := newBench(t, &switchAfter{Handler: newSim(t, simConfig()), at: 5, to: cancel})
+// What was measured when a time-out or the user ended the cell stays, as a part.
+func TestCutShortKeepsWhatWasMeasured(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	b := newBench(t, &switchAfter{Handler: newSim(t, simConfig()), at: 30, to: func() { cancel(errors.New("it took longer than its time-out of 1s")) }})
 	b.setup(t, endpoint.Access{}, nil)
-	if err := b.step.Run(ctx, b.env); !errors.Is(err, context.Canceled) || len(b.written) != 0 {
-		t.Errorf("error %v, written %v", err, b.written)
+	err := b.step.Run(ctx, b.env)
+	var failed *steps.Failed
+	if !errors.As(err, &failed) || !failed.Partial || failed.Final || !strings.HasPrefix(failed.Reason, "cut_short: it took longer than its time-out of 1s; incomplete: ") {
+		t.Fatalf("error %v (%+v)", err, failed)
+	}
+	var m perf.Measurement
+	if err := json.Unmarshal(b.written[measurementFile].Bytes(), &m); err != nil {
+		t.Fatal(err)
+	}
+	if m.Status != perf.Partial || m.Summary.Requests == 0 || m.Summary.Requests >= 40 || m.Summary.Errors != 0 || m.Summary.TTFT == nil {
+		t.Errorf("%s %q, summary %+v", m.Status, m.Reasons, m.Summary)
+	}
+	b.checkRequests(t, m.Summary.Requests+2)
+}
+
+func TestCancelledBeforeTheLoadWritesNothing(t *testing.T) {
+	for _, at := range []int32{1, 2} { // the probe, the warm-up
+		ctx, cancel := context.WithCancel(context.Background())
+		b := newBench(t, &switchAfter{Handler: newSim(t, simConfig()), at: at, to: cancel})
+		b.setup(t, endpoint.Access{}, nil)
+		if err := b.step.Run(ctx, b.env); !errors.Is(err, context.Canceled) || len(b.written) != 0 {
+			t.Errorf("request %d: error %v, written %v", at, err, b.written)
+		}
+	}
+}
+
+// A retry is of no use where the endpoint would answer the same again.
+func TestFinal(t *testing.T) {
+	for _, c := range []struct {
+		reasons []string
+		want    bool
+	}{
+		{nil, false},
+		{[]string{"osl_short: x"}, true},
+		{[]string{"one_token: x", "osl_short: y"}, true},
+		{[]string{"osl_short: x", "client_bound: y"}, true},
+		{[]string{"client_bound: x"}, false},
+		{[]string{"errors: x", "osl_short: y"}, false},
+		{[]string{"osl_short: x", "endpoint_lost: y"}, false},
+		{[]string{"cut_short: x", "osl_short: y"}, false},
+		{[]string{"endpoint_changed: tp was 1 and is 4 (since setup looked)"}, true},
+		{[]string{"endpoint_changed: tp was 1 and is 4"}, false},
+	} {
+		if got := final(&perf.Measurement{Reasons: c.reasons}); got != c.want {
+			t.Errorf("%q: %v", c.reasons, got)
+		}
+	}
+}
+
+// An endpoint without ignore_eos that answers short does so every time.
+func TestShortAnswersAreFinal(t *testing.T) {
+	sim := newSim(t, simConfig())
+	b := newBench(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/completions") {
+			var body map[string]any
+			if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+				t.Error(err)
+			}
+			body["max_tokens"], body["min_tokens"] = 8, 0
+			text, err := json.Marshal(body)
+			if err != nil {
+				t.Error(err)
+			}
+			r.Body = io.NopCloser(bytes.NewReader(text))
+		}
+		sim.ServeHTTP(w, r)
+	}))
+	b.setup(t, endpoint.Access{}, nil)
+	_, err := b.run(t)
+	var failed *steps.Failed
+	if !errors.As(err, &failed) || !failed.Partial || !failed.Final || !strings.Contains(failed.Reason, "osl_short") {
+		t.Errorf("error %v (%+v)", err, failed)
 	}
 }
 
@@ -529,6 +622,26 @@ func TestCheck(t *testing.T) {
 		if (c.param == "") != (err == nil) || (err != nil && (!errors.As(err, &p) || p.Param != c.param)) {
 			t.Errorf("%s: error %v", c.param, err)
 		}
+	}
+}
+
+// What is made in memory has a limit, so that a slip of the pen is refused.
+func TestSizesAreLimited(t *testing.T) {
+	params, err := steps.ParamsOf(Kind().New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	limited := 0
+	for _, p := range params {
+		if p.Name == "isl" || p.Name == "num_prompts" {
+			limited++
+			if p.Max != "10000000" {
+				t.Errorf("%s may be up to %q", p.Name, p.Max)
+			}
+		}
+	}
+	if limited != 2 {
+		t.Errorf("%d of isl and num_prompts are there", limited)
 	}
 }
 

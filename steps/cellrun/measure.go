@@ -18,8 +18,11 @@ import (
 )
 
 // endpointChanged begins the reason of a measurement whose endpoint became
-// another one.
-const endpointChanged = "endpoint_changed: "
+// another one; sinceSetup ends it if that was before the load.
+const (
+	endpointChanged = "endpoint_changed: "
+	sinceSetup      = " (since setup looked)"
+)
 
 // A cell is one measurement under way.
 type cell struct {
@@ -71,7 +74,8 @@ func one(env *steps.Env, port string) (*steps.Input, error) {
 func (c *cell) doubt(format string, a ...any) { c.doubts = append(c.doubts, fmt.Sprintf(format, a...)) }
 
 // measure puts the load on the endpoint. An error means that there is nothing
-// to write: the endpoint cannot be reached, or ctx has ended.
+// to write: the endpoint cannot be reached, or ctx has ended before a request
+// was measured.
 func (c *cell) measure(ctx context.Context) (*perf.Measurement, []perf.Request, error) {
 	before, err := c.probe(ctx)
 	if err != nil {
@@ -79,23 +83,26 @@ func (c *cell) measure(ctx context.Context) (*perf.Measurement, []perf.Request, 
 	}
 	if changes := endpoint.Diff(c.identity, before.Identity.Carry(c.identity)); len(changes) > 0 {
 		now := c.env.Now().UTC()
-		m := c.failed(endpointChanged + list(changes) + " (since setup looked)")
+		m := c.failed(endpointChanged + list(changes) + sinceSetup)
 		m.Start, m.End = now, now
 		return m, nil, nil
 	}
 	meter := newMeter(c.client, time.Duration(c.step.ScrapeInterval))
 	result, err := loadgen.Run(ctx, c.config(ctx, meter))
 	meter.stop()
-	if ctx.Err() != nil {
+	_, measured := outcome(result.Requests)
+	switch {
+	case ctx.Err() != nil && measured == 0:
 		return nil, nil, ctx.Err()
-	}
-	if err != nil {
+	case ctx.Err() == nil && err != nil:
 		return nil, nil, c.explain(fmt.Errorf("put the load on %s: %w", c.client.URL(), err))
 	}
 	m := c.assess(result, meter)
-	c.after(ctx, m, before, meter)
+	if ctx.Err() == nil {
+		c.after(ctx, m, before, meter)
+	}
 	if ctx.Err() != nil {
-		return nil, nil, ctx.Err()
+		cutShort(m, context.Cause(ctx))
 	}
 	m.Doubts = append(m.Doubts, c.doubts...)
 	return m, result.Requests, nil
@@ -218,16 +225,55 @@ const (
 	coldTokens = 64
 )
 
-// judgeCache doubts a cold cell that found its prompts in the cache.
+// warmHits is the share of the input tokens that a warm cell finds in the
+// prefix cache at least. A warm server misses the end of each prompt, which
+// fills no block, and what was evicted; one that misses more than half was as
+// good as cold.
+const warmHits = 0.5
+
+// judgeCache doubts a cell whose prefix cache was not in the state asked, by
+// the server's counters or else by the usage of the requests.
 func (c *cell) judgeCache(m *perf.Measurement) {
-	if c.step.CacheRegime != cold || c.step.Turns > 1 || m.Server == nil || m.Server.PrefixHitRate == nil {
-		return
+	doubt := func(format string, a ...any) { m.Doubts = append(m.Doubts, fmt.Sprintf(format, a...)) }
+	rate := m.Summary.PrefixHitRate
+	if m.Server != nil && m.Server.PrefixHitRate != nil {
+		rate = m.Server.PrefixHitRate
 	}
 	isl := float64(c.step.ISL)
 	shared := float64(c.step.SharedPrefix) / isl
-	if rate := *m.Server.PrefixHitRate; rate > shared+max(coldHits, coldTokens/isl) {
-		m.Doubts = append(m.Doubts, fmt.Sprintf("not_cold: %.0f%% of the input tokens were in the prefix cache, and the prompts share %.0f%%", 100*rate, 100*shared))
+	switch {
+	case c.step.CacheRegime == warm && rate == nil:
+		doubt("warm_unknown: the server does not tell what it found in its prefix cache, which may have been cold")
+	case c.step.CacheRegime == warm && *rate < warmHits:
+		doubt("not_warm: %.0f%% of the input tokens were in the prefix cache; play the same cell before, or let the server cache more", 100**rate)
+	case c.step.CacheRegime == cold && rate != nil && c.step.Turns == 1 && *rate > shared+max(coldHits, coldTokens/isl):
+		doubt("not_cold: %.0f%% of the input tokens were in the prefix cache, and the prompts share %.0f%%", 100**rate, 100*shared)
 	}
+}
+
+// cutShort marks a measurement that was stopped, by its time-out or by the
+// user. What had ended by then stays, as a part.
+func cutShort(m *perf.Measurement, cause error) {
+	if m.Status == perf.Full {
+		m.Status = perf.Partial
+	}
+	m.Reasons = append([]string{fmt.Sprintf("cut_short: %v", cause)}, m.Reasons...)
+}
+
+// final reports whether to measure again would give the same reasons: they are
+// about what the endpoint answers, and not about this time. A client that was
+// the bound does not matter beside them.
+func final(m *perf.Measurement) bool {
+	found := false
+	for _, reason := range m.Reasons {
+		switch code, _, _ := strings.Cut(reason, ":"); {
+		case code == "osl_short", code == "one_token", strings.HasPrefix(reason, endpointChanged) && strings.HasSuffix(reason, sinceSetup):
+			found = true
+		case code != "client_bound":
+			return false
+		}
+	}
+	return found
 }
 
 // after compares the endpoint with what it was before the load.
@@ -235,6 +281,8 @@ func (c *cell) after(ctx context.Context, m *perf.Measurement, before endpoint.O
 	now, err := c.probe(ctx)
 	changed := ""
 	switch {
+	case ctx.Err() != nil:
+		return
 	case err != nil:
 		// It may have died under the load: what it answered stays, as a part.
 		if m.Status == perf.Full {
