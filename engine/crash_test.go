@@ -15,7 +15,9 @@ import (
 
 	"pipeline/engine/journal"
 	"pipeline/engine/store"
+	"pipeline/internal/digest"
 	"pipeline/pipelines"
+	"pipeline/steps"
 )
 
 // A disk fails all writes from the n-th on, as it looks to a process that
@@ -185,6 +187,71 @@ func TestFailedOnceAPass(t *testing.T) {
 	if did := w.took(); strings.Count(did, "cell 2") != 1 || strings.Count(did, "cell 1") != 1 {
 		t.Errorf("did %s", did)
 	}
+}
+
+// rot overwrites a blob with other bytes.
+func rot(t *testing.T, e *Engine, d digest.Digest) {
+	t.Helper()
+	path := e.Store.Path("blobs", d.String()[:2], d.String())
+	if err := errors.Join(os.Remove(path), os.WriteFile(path, []byte("rot"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The doubts of a cell that gave a part are told, also if the plan is gone
+// through again.
+func TestDoubtsOutliveAPass(t *testing.T) {
+	w := newWorld()
+	e := w.engine(t, newHome(t))
+	plan := w.campaign(t, "1", "2")
+	w.fail["cell 2"] = &steps.Failed{Partial: true, Reason: "some"}
+	w.doubts["cell 2"] = "the clock jumped"
+	out := mustRun(t, e, plan, Options{})
+	rot(t, e, out.Nodes[1].Record.Artifacts[0].Digest)
+	out = mustRun(t, w.engine(t, e.Store.Home()), plan, Options{Selection: Selection{Force: selectName(plan, "atlas")}})
+	want(t, "cell", out.Nodes[2].State.String()+" "+strings.Join(out.Nodes[2].Doubts, ";"), "partial the clock jumped")
+	if !slices.Contains(out.Warnings, "cells[n=2]: the clock jumped") {
+		t.Errorf("warnings: %q", out.Warnings)
+	}
+}
+
+// A blob that rots in the run that wrote it is written again in that run.
+func TestLoseABlobOfThisRun(t *testing.T) {
+	w := newWorld()
+	e := w.engine(t, newHome(t))
+	plan := w.campaign(t, "1")
+	rotten := false
+	out := mustRun(t, e, plan, Options{Notify: func(ev Event) {
+		if ev.Kind == NodeState && ev.State == Done && ev.Name == "cells[n=1]" && !rotten {
+			rotten = true
+			rot(t, e, e.Store.OfNode("cells[n=1]")[0].Artifacts[0].Digest)
+		}
+	}})
+	want(t, "counts", counts(out), "complete 5: 5 executed 0 reused 0 failed 0 skipped")
+	want(t, "did", w.took(), "agg, agg, cell 1, cell 1, probe, publish, render") // the first agg could not read it
+}
+
+// Two runs want the same new cells of an endpoint that was looked at before:
+// the one that comes second takes what the first has measured, also what that
+// one recorded before it launched its own.
+func TestSecondRunTakesWhatTheFirstMeasured(t *testing.T) {
+	home := newHome(t)
+	w := newWorld()
+	mustRun(t, w.engine(t, home), w.campaign(t, "0"), Options{})
+	first, second := w.engine(t, home), w.engine(t, home)
+	plan := w.campaign(t, numbers(4)...)
+	f, err := second.Forecast(context.Background(), plan, Selection{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, first, plan, Options{})
+	if err := second.Store.Refresh(); err != nil {
+		t.Fatal(err)
+	}
+	w.took()
+	out := mustRun(t, second, plan, Options{Forecast: f})
+	want(t, "did", w.took(), "probe")
+	want(t, "counts", counts(out), "complete 8: 0 executed 8 reused 0 failed 0 skipped")
 }
 
 // Two processes run one campaign at the same time: each cell is measured once,

@@ -139,7 +139,9 @@ func (o *output) Close() error {
 func (t *try) brokeStore(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.storeErr == nil {
+	// What a step that was left behind still writes has nowhere to go: that
+	// is no fault of the store.
+	if t.storeErr == nil && !t.ended {
 		t.storeErr = err
 	}
 }

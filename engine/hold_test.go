@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -264,4 +265,90 @@ func TestHoldInHold(t *testing.T) {
 	out = mustRun(t, e, b.plan, Options{})
 	want(t, "states", states(b.plan, out), "window:idle serve:idle p:hit q:hit")
 	want(t, "did", w.took(), "")
+}
+
+// A Hold that nobody needs any more while it waits to be tried again settles
+// once, also when the run is then stopped.
+func TestIdleDuringBackoff(t *testing.T) {
+	w := newWorld()
+	e := w.engine(t, newHome(t))
+	b := w.build(t)
+	b.node("a", "serve", "a").Retry = pipelines.Retry{Max: 1, Backoff: time.Hour}
+	b.node("b", "serve", "b")
+	b.node("cells[n=1]", "cell", "1", "serve=a", "serve=b")
+	w.fail["open a"], w.fail["open b"] = errors.New("no GPU"), errors.New("no GPU")
+	interrupt := make(chan struct{}, 1)
+	settled := map[string]int{}
+	out := mustRun(t, e, b.plan, Options{Interrupt: interrupt, Notify: func(ev Event) {
+		if ev.Kind == NodeState && ev.State.Settled() {
+			if settled[ev.Name]++; ev.Name == "cells[n=1]" {
+				interrupt <- struct{}{}
+			}
+		}
+	}})
+	want(t, "states", states(b.plan, out), "a:idle b:failed cells[n=1]:skipped")
+	want(t, "settled", fmt.Sprint(settled), "map[a:1 b:1 cells[n=1]:1]")
+}
+
+// What stands by itself takes no slot: two may be used at the same time, by
+// one process or by two.
+func TestStandingHoldTakesNoPool(t *testing.T) {
+	w := newWorld()
+	e := w.engine(t, newHome(t))
+	other, err := e.Store.TryLock("pool-server.0") // of another process
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Unlock()
+	b := w.build(t)
+	b.node("a", "url", "a")
+	b.node("b", "url", "b")
+	b.node("cells[n=1]", "cell", "1", "serve=a", "serve=b")
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	out, err := e.Run(ctx, b.plan, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, "states", states(b.plan, out), "a:done b:done cells[n=1]:done")
+}
+
+// Who waits for a slot of a run that then dies lets go of what that run held
+// before it opens its own.
+func TestRecoverAfterWaiting(t *testing.T) {
+	w := newWorld()
+	e := w.engine(t, newHome(t))
+	dead := w.engine(t, e.Store.Home())
+	id := journal.NewRunID(time.Now())
+	lock, err := dead.Store.TryLock(runLock(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	slot, err := dead.Store.TryLock("pool-server.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := journal.Create(e.Store.Path("runs", id), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.Add(journal.Entry{Event: journal.RunStart, Start: &journal.Start{Run: id, Campaign: "toy"}})
+	j.Add(journal.Entry{Event: journal.Lease, Node: "serve", Kind: "serve", Lease: "L1", Params: json.RawMessage(`{"arg":"dead"}`)})
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.open["L1"] = true
+	died := false
+	out := mustRun(t, e, w.held(t, "1"), Options{Notify: func(ev Event) {
+		if ev.Kind == Progressed && strings.HasPrefix(ev.Progress.Text, "waits for another process") && !died {
+			died = true
+			lock.Leave()
+			slot.Unlock()
+		}
+	}})
+	want(t, "order", strings.Join(w.log[:4], ", "), "close dead, open m, probe, cell 1")
+	if text := strings.Join(out.Warnings, "\n"); !strings.Contains(text, "left serve (lease L1), which was released") {
+		t.Errorf("warnings: %s", text)
+	}
+	checkAllReleased(t, w, e)
 }

@@ -111,9 +111,11 @@ func (r *run) receive(m message) {
 		r.holdClosed(m.id, m.closed)
 	case m.again:
 		r.busy--
-		if r.stopping() {
+		switch {
+		case r.nodes[m.id].state.Settled(): // a Hold that nobody needs any more
+		case r.stopping():
 			r.settle(m.id, Failed)
-		} else {
+		default:
 			r.launch(m.id)
 		}
 	}
@@ -153,7 +155,7 @@ func (r *run) decide(id pipelines.NodeID) {
 		return
 	}
 	if old, ok := r.spent[id]; ok && old.key == s.key {
-		s.rec, s.gives, s.err = old.rec, givenOf(old.rec), old.err
+		s.rec, s.gives, s.err, s.doubts = old.rec, givenOf(old.rec), old.err, old.doubts
 		r.settle(id, old.state)
 		return
 	}

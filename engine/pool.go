@@ -37,8 +37,11 @@ func (h *idHeap) push(id pipelines.NodeID) { heap.Push(h, id) }
 func (h *idHeap) pop() pipelines.NodeID    { return heap.Pop(h).(pipelines.NodeID) }
 
 // poolNames returns the pools that n needs a slot of, each once. The pool of
-// CPU slots has the name "".
+// CPU slots has the name "". A Hold of what stands by itself needs none.
 func poolNames(n *pipelines.Node) []string {
+	if h, ok := n.Params.(steps.Holder); ok && h.Standing() {
+		return nil
+	}
 	names := append([]string{n.Kind.Pool}, n.Pools...)
 	slices.Sort(names)
 	return slices.Compact(names)

@@ -132,10 +132,11 @@ func newRun(e *Engine, plan *pipelines.Plan, o Options) (*run, error) {
 // spent is what an earlier pass made of a node that failed for good: it is
 // not tried again only because some blob was corrupt.
 type spent struct {
-	key   store.Key
-	rec   *store.Record
-	err   error
-	state State
+	key    store.Key
+	rec    *store.Record
+	err    error
+	state  State
+	doubts []string
 }
 
 func runLock(id string) string { return "run-" + id }

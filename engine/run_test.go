@@ -131,8 +131,88 @@ func TestOfflineSaysHowOld(t *testing.T) {
 	w.identity = ""
 	e.Now = func() time.Time { return time.Now().Add(3 * time.Hour) }
 	out := mustRun(t, e, plan, Options{})
-	if text := strings.Join(out.Warnings, "\n"); !strings.Contains(text, "setup: could not look again (connection refused); what was seen 3h0m0s ago serves") {
+	if text := strings.Join(out.Warnings, "\n"); !strings.Contains(text, "setup: could not look again (connection refused: nothing was seen); what was seen 3h0m0s ago serves") {
 		t.Errorf("warnings: %s", text)
+	}
+}
+
+// An observation that saw what it should not, or only a part, stands: what was
+// seen last serves no longer, so neither do the cells below.
+func TestWhatIsSeenStands(t *testing.T) {
+	for becomes, err := range map[string]error{
+		"setup:failed cells[n=1]:skipped atlas:done":  fmt.Errorf("not what the spec declares: %w", steps.ErrPermanent),
+		"setup:partial cells[n=1]:skipped atlas:done": &steps.Failed{Partial: true, Reason: "identity_unresolved: max_num_seqs"},
+	} {
+		w := newWorld()
+		e := w.engine(t, newHome(t))
+		b := w.build(t)
+		b.node("setup", "probe", "")
+		b.node("cells[n=1]", "cell", "1", "setup=setup")
+		b.node("atlas", "agg", "", "cells=cells")
+		mustRun(t, e, b.plan, Options{})
+		w.identity, w.fail["probe"] = "v2", err
+		out := mustRun(t, e, b.plan, Options{})
+		want(t, err.Error(), states(b.plan, out), becomes)
+		want(t, "status", string(out.Status), "failed")
+	}
+}
+
+// What a step wrote before its time was over is kept, as what it says it is.
+func TestTimeoutKeepsWhatWasWritten(t *testing.T) {
+	w := newWorld()
+	e := w.engine(t, newHome(t))
+	plan := w.campaign(t, "1")
+	plan.Nodes[1].Timeout = time.Millisecond
+	w.fail["cell 1"] = &steps.Failed{Partial: true, Reason: "3 of 8 requests"}
+	w.gate = func(ctx context.Context, what string) error {
+		if what == "cell 1" {
+			<-ctx.Done()
+		}
+		return nil
+	}
+	rec := mustRun(t, e, plan, Options{}).Nodes[1].Record
+	want(t, "record", fmt.Sprintf("%s %s %d", rec.Status, rec.Reason, len(rec.Artifacts)), "partial it took longer than its time-out of 1ms: 3 of 8 requests 1")
+}
+
+// A publication that is gone is made again, also in a second try, and the
+// outcome says why.
+func TestNotLandedIsSaid(t *testing.T) {
+	w := newWorld()
+	e := w.engine(t, newHome(t))
+	plan := w.campaign(t, "1")
+	mustRun(t, e, plan, Options{})
+	w.took()
+	w.landed = false
+	plan.Nodes[4].Retry = pipelines.Retry{Max: 1, Backoff: time.Microsecond}
+	tries := 0
+	w.gate = func(_ context.Context, what string) error {
+		if tries++; what == "publish" && tries < 3 { // the probe is the first
+			return errors.New("the bucket is away")
+		}
+		return nil
+	}
+	out := mustRun(t, e, plan, Options{})
+	want(t, "did", w.took(), "probe, publish, publish")
+	want(t, "lake", out.Nodes[4].State.String()+" "+string(out.Nodes[4].Reason), "done R22")
+}
+
+// A step that was left behind writes on: that is no fault of the store.
+func TestWriteAfterTheEnd(t *testing.T) {
+	w := newWorld()
+	plan := w.campaign(t, "1")
+	tr := &try{e: w.engine(t, newHome(t)), n: &plan.Nodes[1], outputs: make(map[string]*output)}
+	out, err := tr.create("out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tr.takeOutputs(); err == nil {
+		t.Error("an output that was not closed was taken")
+	}
+	if _, err := out.Write([]byte("late")); err == nil {
+		t.Error("a late write went somewhere")
+	}
+	if tr.storeErr != nil {
+		t.Errorf("the store is said to be broken: %v", tr.storeErr)
 	}
 }
 
@@ -213,6 +293,13 @@ func TestFailures(t *testing.T) {
 			},
 			states: "setup:done cells[n=1]:failed cells[n=2]:done atlas:done report:done lake:done",
 			counts: "failed 6: 5 executed 0 reused 1 failed 0 skipped", did: "agg, cell 1, cell 2, probe, publish, render", err: "bad argument"},
+		{name: "a retry would give the same part",
+			change: func(w *world, p *pipelines.Plan) {
+				w.fail["cell 1"] = &steps.Failed{Partial: true, Final: true, Reason: "half of it"}
+				p.Nodes[1].Retry = pipelines.Retry{Max: 2}
+			},
+			states: "setup:done cells[n=1]:partial cells[n=2]:done atlas:done report:done lake:done",
+			counts: "gaps 6: 6 executed 0 reused 0 failed 0 skipped", did: "agg, cell 1, cell 2, probe, publish, render", err: "half of it"},
 		{name: "a panic",
 			change: func(w *world, p *pipelines.Plan) {
 				w.gate = func(_ context.Context, what string) error {

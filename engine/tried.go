@@ -3,6 +3,8 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"pipeline/engine/journal"
@@ -23,6 +25,9 @@ func (r *run) tried(id pipelines.NodeID, res *result) {
 		entry.State = Failed.String()
 	}
 	r.j.Add(entry)
+	if res.notLanded {
+		s.reason = NotLanded
+	}
 	r.giveBack(id)
 	var blob *store.BlobError
 	switch {
@@ -30,7 +35,7 @@ func (r *run) tried(id pipelines.NodeID, res *result) {
 		r.halt("the store cannot be written", res.storeErr)
 		r.fail(id, res.storeErr)
 	case errors.As(res.err, &blob) && res.lostInput:
-		r.lose(id, res.err)
+		r.lose(id, blob, res.err)
 	case res.err == nil:
 		r.succeeded(id, res)
 	case r.retries(n, s, res):
@@ -41,7 +46,10 @@ func (r *run) tried(id pipelines.NodeID, res *result) {
 }
 
 // lose notes that a blob of an input was set aside.
-func (r *run) lose(id pipelines.NodeID, err error) {
+func (r *run) lose(id pipelines.NodeID, blob *store.BlobError, err error) {
+	maps.DeleteFunc(r.made, func(_ store.Key, rec *store.Record) bool {
+		return slices.ContainsFunc(rec.Artifacts, func(a steps.Artifact) bool { return a.Digest == blob.Digest })
+	})
 	if r.lost == nil {
 		r.lost = make(map[pipelines.NodeID]bool)
 	}
@@ -70,7 +78,7 @@ func (r *run) succeeded(id pipelines.NodeID, res *result) {
 }
 
 func (r *run) retries(n *pipelines.Node, s *node, res *result) bool {
-	return s.tries <= n.Retry.Max && !errors.Is(res.err, steps.ErrPermanent) && !r.stopping()
+	return s.tries <= n.Retry.Max && !res.final && !isPermanent(res.err) && !r.stopping()
 }
 
 func (r *run) retry(id pipelines.NodeID, res *result) {
@@ -105,8 +113,8 @@ func (r *run) retry(id pipelines.NodeID, res *result) {
 
 // failedTry settles a node whose last try gave no answer.
 func (r *run) failedTry(id pipelines.NodeID, res *result) {
-	n, s := &r.plan.Nodes[id], &r.nodes[id]
-	if n.Kind.Effect == steps.Observe && r.lastServes(id) {
+	s := &r.nodes[id]
+	if errors.Is(res.err, steps.ErrUnreachable) && r.lastServes(id) {
 		rec := r.fc.Nodes[id].Record
 		r.doubt(id, fmt.Sprintf("could not look again (%v); what was seen %s ago serves, as nothing new is measured",
 			res.err, r.fc.At.Sub(rec.Began).Round(time.Second)))
@@ -125,13 +133,13 @@ func (r *run) failedTry(id pipelines.NodeID, res *result) {
 		to = Partial
 	}
 	s.rec, s.gives = res.rec, givenOf(res.rec)
-	r.spent[id] = spent{s.key, res.rec, res.err, to}
+	r.spent[id] = spent{s.key, res.rec, res.err, to, s.doubts}
 	r.settle(id, to)
 }
 
-// lastServes reports whether an observation that failed can be replaced by the
-// last one: it was a hit but for looking again, and all that is measured below
-// is a hit under it.
+// lastServes reports whether an observation that saw nothing can be replaced
+// by the last one: it was a hit but for looking again, and all that is measured
+// below is a hit under it.
 func (r *run) lastServes(id pipelines.NodeID) bool {
 	p := &r.fc.Nodes[id]
 	if p.Reason != LooksAgain || p.Record == nil || r.nodes[id].key != p.Key || r.stopping() {

@@ -29,7 +29,7 @@ type try struct {
 	feeds    []feed
 	number   int
 	forced   string        // who asked for it although there may be a record
-	known    string        // ID of the newest record that was no reason not to run
+	known    string        // ID of the newest record that was no reason not to run, "" if none was
 	landed   *store.Record // to be asked whether it is still there, nil if not
 	dir      string        // scratch
 	slots    [][]string    // locks that other processes respect
@@ -38,7 +38,8 @@ type try struct {
 	msgs     chan<- message
 	over     <-chan struct{}
 
-	letGo context.CancelCauseFunc // Hold only: ends the context of Open
+	letGo  context.CancelCauseFunc // Hold only: ends the context of Open
+	waited bool                    // for a lock that another process had
 
 	log   *nodeLog
 	scrub *scrubber
@@ -56,7 +57,9 @@ type result struct {
 	rec       *store.Record // nil if nothing was recorded
 	err       error         // of the step
 	storeErr  error         // the store could not be written
+	final     bool          // err says that a retry would give the same
 	reused    bool          // rec was there already
+	notLanded bool          // what was published before is no longer there
 	lostInput bool          // err is about the blob of an input
 	took      time.Duration
 }
@@ -74,8 +77,12 @@ func (r *run) newTry(id pipelines.NodeID) *try {
 	if s.reason == Forced {
 		t.forced = orText(r.fc.sel.by, "selection")
 	}
-	if last := r.e.Store.Latest(s.key, func(*store.Record) bool { return true }); last != nil {
-		t.known = last.ID
+	if s.reason == NotLanded || n.Kind.Effect == steps.Observe {
+		// It runs although it may have an answer. Anything else runs because it
+		// had none when it was decided: one that it has now is another process's.
+		if last := r.e.Store.Latest(s.key, func(*store.Record) bool { return true }); last != nil {
+			t.known = last.ID
+		}
 	}
 	if s.reason == None && s.rec != nil && s.hold == nil {
 		t.landed = s.rec
@@ -128,7 +135,9 @@ func (t *try) result() *result {
 	if err == nil {
 		err = outErr
 	}
-	return t.record(began, time.Since(start), arts, err)
+	res := t.record(began, time.Since(start), arts, err)
+	res.notLanded = t.landed != nil
+	return res
 }
 
 // lock takes the first of the locks that is free. If it has to wait for
@@ -142,6 +151,7 @@ func (t *try) lock(names ...string) (*store.Lock, error) {
 	}
 	t.log.logger().Info("waits for another process", "lock", names[0])
 	t.progress(steps.Progress{Text: "waits for another process that uses " + names[0]})
+	t.waited = true
 	l, _, err := t.e.Store.Lock(t.waits, names...)
 	return l, err
 }
@@ -277,6 +287,7 @@ func (t *try) record(began time.Time, took time.Duration, arts []steps.Artifact,
 		rec.Status, rec.Reason = store.Failed, res.err.Error()
 	}
 	if err != nil {
+		res.final = failed != nil && failed.Final
 		t.log.logger().Error("failed", "error", res.err.Error())
 	}
 	kept, addErr := t.e.Store.Add(rec)
@@ -308,6 +319,11 @@ func (t *try) open(lease string) {
 func (t *try) openHold(lease string, o *opening) (err error) {
 	if o.locks, err = t.takeSlots(); err != nil {
 		return err
+	}
+	if t.waited { // maybe for one that died: what it held must go first
+		if o.doubts, err = t.e.Recover(t.waits); err != nil {
+			return err
+		}
 	}
 	if err := t.prepare(); err != nil {
 		return err

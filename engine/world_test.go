@@ -92,7 +92,7 @@ func (s *toy) Run(ctx context.Context, env *steps.Env) error {
 	if s.kind == "probe" {
 		out = fmt.Sprintf(`{"version":%q}`, s.w.identity)
 		if s.w.identity == "" {
-			err = errors.New("connection refused")
+			err = fmt.Errorf("connection refused: %w", steps.ErrUnreachable)
 		}
 	}
 	s.w.mu.Unlock()

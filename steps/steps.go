@@ -62,8 +62,10 @@ type Port struct {
 	Name     string
 	Doc      string
 	Required bool
-	Gaps     bool // also takes what failed or was left out, as Inputs with a Gap; else the node is skipped with it
-	Partial  bool // also takes what is a part of an answer, as Inputs with a Gap; a Measure node that did is never reused
+	Hold     bool     // only a Hold may be wired here
+	Reads    []string // artifacts that a step wired here must be able to write
+	Gaps     bool     // also takes what failed or was left out, as Inputs with a Gap; else the node is skipped with it
+	Partial  bool     // also takes what is a part of an answer, as Inputs with a Gap; a Measure node that did is never reused
 }
 
 // Takes reports whether the port takes a gap: a part of an answer, or none.
@@ -213,6 +215,7 @@ type Progress struct {
 // Return it, wrapped or not, from Run.
 type Failed struct {
 	Partial bool // some of the answer is there; the campaign is complete with gaps
+	Final   bool // a retry would give the same
 	Reason  string
 }
 
@@ -221,6 +224,11 @@ func (e *Failed) Error() string { return e.Reason }
 // ErrPermanent marks an error that a retry cannot mend (a bad argument, a
 // refused parameter). Wrap it: fmt.Errorf("…: %w", steps.ErrPermanent).
 var ErrPermanent = errors.New("a retry would not help")
+
+// ErrUnreachable marks the error of an Observe step that saw nothing, because
+// nobody answered. Only then may what was seen last serve in its place; what
+// was seen and is wrong, or is a part, stands. Wrap it as ErrPermanent.
+var ErrUnreachable = errors.New("nothing was seen")
 
 // A Registry holds the kinds that a spec may use.
 type Registry map[string]*Kind

@@ -196,7 +196,7 @@ func (s *Store) listBlobs() {
 	if s.blobs != nil {
 		return
 	}
-	names := s.shardNames("blobs")
+	names, _ := s.shardNames("blobs") // one that is not listed costs a look at the disk
 	s.blobs = make(map[digest.Digest]struct{}, len(names))
 	for _, n := range names {
 		if d, err := digest.Parse(n); err == nil {
@@ -210,16 +210,17 @@ func (s *Store) blobPath(d digest.Digest) string {
 	return s.home + "/blobs/" + h[:2] + "/" + h
 }
 
-// shardNames lists the file names in the 256 folders below top. A folder that
-// cannot be read counts as empty: its records are then missed, and made again.
-func (s *Store) shardNames(top string) []string {
+// shardNames lists the file names in the 256 folders below top. The error says
+// which could not be read; the names of the others are returned all the same.
+func (s *Store) shardNames(top string) ([]string, error) {
 	var shards [256][]string
+	var errs [256]error
 	var wg sync.WaitGroup
 	workers := min(4, runtime.GOMAXPROCS(0))
 	for w := range workers {
 		wg.Go(func() {
 			for i := w; i < len(shards); i += workers {
-				shards[i] = dirNames(s.Path(top, fmt.Sprintf("%02x", i)))
+				shards[i], errs[i] = dirNames(s.Path(top, fmt.Sprintf("%02x", i)))
 			}
 		})
 	}
@@ -232,18 +233,14 @@ func (s *Store) shardNames(top string) []string {
 	for _, sh := range shards {
 		out = append(out, sh...)
 	}
-	return out
+	return out, errors.Join(errs[:]...)
 }
 
-func dirNames(dir string) []string {
+func dirNames(dir string) ([]string, error) {
 	f, err := os.Open(dir)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	defer f.Close()
-	names, err := f.Readdirnames(-1)
-	if err != nil {
-		return nil
-	}
-	return names
+	return f.Readdirnames(-1)
 }

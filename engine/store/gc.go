@@ -37,8 +37,8 @@ type GCPlan struct {
 
 // PlanGC finds what is garbage, and touches nothing.
 func (s *Store) PlanGC(p Policy) (*GCPlan, error) {
-	if err := s.Refresh(); err != nil {
-		return nil, err
+	if err := s.knowsAll(); err != nil {
+		return nil, fmt.Errorf("plan garbage: %w", err)
 	}
 	plan := &GCPlan{}
 	for _, r := range s.All() {
@@ -49,7 +49,11 @@ func (s *Store) PlanGC(p Policy) (*GCPlan, error) {
 		}
 	}
 	used := s.named(plan.Records)
-	for _, n := range s.shardNames("blobs") {
+	blobs, err := s.shardNames("blobs")
+	if err != nil {
+		return nil, fmt.Errorf("plan garbage: %w", err)
+	}
+	for _, n := range blobs {
 		d, err := digest.Parse(n)
 		if err != nil || used[d] {
 			continue
@@ -60,7 +64,11 @@ func (s *Store) PlanGC(p Policy) (*GCPlan, error) {
 		}
 	}
 	for _, top := range []string{"tmp", "quarantine"} {
-		for _, n := range dirNames(s.Path(top)) {
+		names, err := dirNames(s.Path(top))
+		if err != nil {
+			return nil, fmt.Errorf("plan garbage: %w", err)
+		}
+		for _, n := range names {
 			if size, ok := olderThan(s.Path(top, n), p); ok {
 				plan.Files = append(plan.Files, s.Path(top, n))
 				plan.Bytes += size
@@ -74,6 +82,40 @@ func (s *Store) PlanGC(p Policy) (*GCPlan, error) {
 	slices.SortFunc(plan.Blobs, func(a, b digest.Digest) int { return slices.Compare(a[:], b[:]) })
 	slices.Sort(plan.Files)
 	return plan, nil
+}
+
+// knowsAll learns what others have recorded, and fails if there is a record
+// that this store cannot read: nobody can tell then what blobs are garbage.
+func (s *Store) knowsAll() error {
+	if s.readOnly == nil {
+		return s.withIndex(s.knowsFiles)
+	}
+	if err := s.Refresh(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.knowsFiles()
+}
+
+func (s *Store) knowsFiles() error {
+	names, err := s.shardNames("records")
+	if err != nil {
+		return err
+	}
+	known := make(map[string]bool, len(s.index.entries))
+	for i := range s.index.entries {
+		if e := &s.index.entries[i]; e.record() != nil {
+			known[recordName(e.key, e.id)] = true
+		}
+	}
+	for _, n := range names {
+		if !known[n] {
+			return fmt.Errorf("the record %s cannot be read, so nobody can tell which blobs it needs "+
+				"(cache verify says what is wrong with it: use a newer pipeline, or move the file away)", n)
+		}
+	}
+	return nil
 }
 
 // named returns all blobs that records name, apart from those in without.
@@ -123,7 +165,7 @@ const BusyLock = "busy"
 
 // Collect removes what plan lists: records first, then blobs, so that no
 // record ever names a blob that was collected. It refuses while a run is
-// going on.
+// going on, and while there is a record that it cannot read.
 func (s *Store) Collect(plan *GCPlan) error {
 	if s.readOnly != nil {
 		return s.readOnly
@@ -136,6 +178,9 @@ func (s *Store) Collect(plan *GCPlan) error {
 		return fmt.Errorf("collect garbage: %w", err)
 	}
 	defer lock.Unlock()
+	if err := s.knowsAll(); err != nil {
+		return fmt.Errorf("collect garbage: %w", err)
+	}
 	if err := s.removeRecords(plan.Records); err != nil {
 		return fmt.Errorf("collect garbage: %w", err)
 	}
@@ -157,10 +202,9 @@ func (s *Store) Collect(plan *GCPlan) error {
 	return nil
 }
 
-// removeRecords also learns what others have recorded since the plan.
 func (s *Store) removeRecords(records []*Record) error {
 	if len(records) == 0 {
-		return s.Refresh()
+		return nil
 	}
 	return s.withIndex(func() error {
 		for _, r := range records {

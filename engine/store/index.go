@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +20,7 @@ type index struct {
 	nodes   map[string][]int32 // positions of the entries of a node, as far as named says
 	named   int
 	size    int64  // how much of the file has been read
-	inode   uint64 // of the file that has been read
+	tail    string // the last line of that: while it is where it was, the file is the same, and longer at most
 }
 
 type entry struct {
@@ -117,7 +116,7 @@ func (s *Store) load() error {
 	if err != nil {
 		return err
 	}
-	names := s.shardNames("records")
+	names, _ := s.shardNames("records") // a record that is not listed is missed, and made again
 	missing := make([]string, 0)
 	known := 0
 	for _, n := range names {
@@ -192,7 +191,7 @@ func (s *Store) dropVanished() {
 	s.index.entries, s.index.nodes, s.index.named = nil, nil, 0
 	s.index.heads = make(map[Key]int32, len(old.heads))
 	for _, e := range old.entries {
-		if _, err := os.Lstat(s.recordPath(e.key, e.id)); err == nil {
+		if _, err := os.Lstat(s.recordPath(e.key, e.id)); !errors.Is(err, fs.ErrNotExist) {
 			e.next = 0
 			s.index.add(e)
 		}
@@ -227,82 +226,80 @@ func (s *Store) Refresh() error {
 }
 
 // catchUp reads what was appended to the index since it was last read, or all
-// of it if it was rewritten. It reports whether the tail is torn.
+// of it if it was rewritten. It reports whether the end is torn. Whether it was
+// rewritten cannot be told by its inode, which may have been given again.
 func (s *Store) catchUp() (torn bool, err error) {
-	st, err := os.Stat(s.Path("index"))
+	text, err := s.indexText(s.index.size - int64(len(s.index.tail)))
 	if errors.Is(err, fs.ErrNotExist) {
-		s.index.size, s.index.inode = 0, 0
+		s.index.size, s.index.tail = 0, ""
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("read index: %w", err)
+		return false, err
 	}
-	if inodeOf(st) == s.index.inode && st.Size() == s.index.size {
-		return false, nil
+	added, same := strings.CutPrefix(text, s.index.tail)
+	if !same || s.index.size == 0 {
+		return s.readIndex()
 	}
-	if inodeOf(st) == s.index.inode && st.Size() > s.index.size {
-		return s.readFrom(s.index.size)
-	}
-	return s.readIndex()
+	return !s.index.take(added), nil
 }
 
 func (s *Store) readIndex() (torn bool, err error) {
 	s.index = index{heads: make(map[Key]int32)}
-	return s.readFrom(0)
-}
-
-func (s *Store) readFrom(offset int64) (torn bool, err error) {
-	f, err := os.Open(s.Path("index"))
+	text, err := s.indexText(0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
+	return !s.index.take(text), err
+}
+
+// indexText returns the index file from offset on.
+func (s *Store) indexText(offset int64) (string, error) {
+	f, err := os.Open(s.Path("index"))
 	if err != nil {
-		return false, fmt.Errorf("read index: %w", err)
+		return "", fmt.Errorf("read index: %w", err)
 	}
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {
-		return false, fmt.Errorf("read index: %w", err)
+		return "", fmt.Errorf("read index: %w", err)
 	}
 	b := make([]byte, max(0, st.Size()-offset))
 	n, err := f.ReadAt(b, offset)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return false, fmt.Errorf("read index: %w", err)
+		return "", fmt.Errorf("read index: %w", err)
 	}
-	s.index.inode = inodeOf(st)
-	used, whole := s.index.take(string(b[:n]))
-	s.index.size = offset + int64(used)
-	return !whole, nil
+	return string(b[:n]), nil
 }
 
-// take adds the lines of text up to the first that is torn or broken. It
-// returns how many bytes that was and whether it was all.
-func (x *index) take(text string) (used int, whole bool) {
+// take adds the lines of text, which goes on where the index ends, up to the
+// first that is torn or broken. It reports whether that was all.
+func (x *index) take(text string) (whole bool) {
 	if x.entries == nil {
 		n := strings.Count(text, "\n")
 		x.entries = make([]entry, 0, n)
 		x.heads = make(map[Key]int32, n)
 	}
-	for used < len(text) {
-		end := strings.IndexByte(text[used:], '\n')
+	for text != "" {
+		end := strings.IndexByte(text, '\n')
 		if end < 0 {
-			return used, false
+			return false
 		}
-		e, ok := parseEntry(text[used : used+end])
+		e, ok := parseEntry(text[:end])
 		if !ok {
-			return used, false
+			return false
 		}
 		x.add(e)
-		used += end + 1
+		x.ends(text[:end+1])
+		text = text[end+1:]
 	}
-	return used, true
+	return true
 }
 
-func inodeOf(st os.FileInfo) uint64 {
-	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
-		return sys.Ino
-	}
-	return 0
+// ends notes that line is now the last of what has been read.
+func (x *index) ends(line string) {
+	x.size += int64(len(line))
+	x.tail = line
 }
 
 // appendIndex adds r to memory and file. If that fails, the record is there
@@ -327,12 +324,11 @@ func (s *Store) appendIndex(r *Record) error {
 			return err
 		}
 	}
-	b := checked(line)
-	if _, err := f.WriteAt([]byte(b), s.index.size); err != nil {
+	text := checked(line)
+	if _, err := f.WriteAt([]byte(text), s.index.size); err != nil {
 		return err
 	}
-	s.index.inode = inodeOf(st)
-	s.index.size += int64(len(b))
+	s.index.ends(text)
 	return nil
 }
 
@@ -345,10 +341,11 @@ func (s *Store) rewriteIndex() error {
 		return err
 	}
 	w := bufio.NewWriter(f)
-	size := 0
+	var written index
 	for i := range s.index.entries {
-		n, _ := w.WriteString(checked(s.index.entries[i].line))
-		size += n
+		line := checked(s.index.entries[i].line)
+		_, _ = w.WriteString(line) // Flush tells
+		written.ends(line)
 	}
 	err = errors.Join(w.Flush(), f.Sync(), f.Chmod(0o666), f.Close())
 	if err == nil {
@@ -358,10 +355,6 @@ func (s *Store) rewriteIndex() error {
 		os.Remove(f.Name())
 		return fmt.Errorf("rewrite index: %w", err)
 	}
-	st, err := os.Stat(s.Path("index"))
-	if err != nil {
-		return fmt.Errorf("rewrite index: %w", err)
-	}
-	s.index.inode, s.index.size = inodeOf(st), int64(size)
+	s.index.size, s.index.tail = written.size, written.tail
 	return nil
 }

@@ -118,9 +118,10 @@ func nextID(last string, now time.Time) string {
 }
 
 func (s *Store) recordPath(k Key, id string) string {
-	h := k.String()
-	return s.Path("records", h[:2], h+"."+id+".json")
+	return s.Path("records", k.String()[:2], recordName(k, id))
 }
+
+func recordName(k Key, id string) string { return k.String() + "." + id + ".json" }
 
 func (s *Store) writeRecord(r *Record) error {
 	b, err := json.Marshal(r)

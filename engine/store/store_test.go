@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pipeline/engine/internal/sealed"
 	"pipeline/internal/digest"
 	"pipeline/steps"
 )
@@ -241,7 +242,7 @@ func TestFullDisk(t *testing.T) {
 	if b, err := s.Get(kept.Artifacts[0].Digest); err != nil || string(b) != "small" {
 		t.Errorf("lost: %q %v", b, err)
 	}
-	if left := dirNames(s.Path("tmp")); len(left) > 0 {
+	if left, err := dirNames(s.Path("tmp")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
 }
@@ -337,8 +338,8 @@ func TestLocks(t *testing.T) {
 	}()
 	l.Unlock()
 	<-got
-	if s.Locked("a") || len(dirNames(s.Path("locks"))) > 0 {
-		t.Errorf("left: %v", dirNames(s.Path("locks")))
+	if left, err := dirNames(s.Path("locks")); err != nil || s.Locked("a") || len(left) > 0 {
+		t.Errorf("left: %v %v", left, err)
 	}
 	x, err1 := s.Share("b")
 	y, err2 := s.Share("b")
@@ -388,6 +389,84 @@ func TestGC(t *testing.T) {
 	}
 	if rep, err := s.Verify(); err != nil || len(rep.Faults) > 0 || rep.Unreferenced > 0 {
 		t.Errorf("verify: %+v %v", rep, err)
+	}
+}
+
+// An index that was rewritten by others is read again, also if the new file
+// has the inode and the size of the old one.
+func TestRewrittenIndexIsReadAgain(t *testing.T) {
+	home := t.TempDir()
+	s := open(t, home, Options{})
+	a, b := sample(t, s, "a", "1"), sample(t, s, "b", "2")
+	reader := open(t, home, Options{})
+	c := *b
+	c.ID = nextID(b.ID, time.Now())
+	text := checked(encodeLine(a)) + checked(encodeLine(&c))
+	if err := os.WriteFile(s.Path("index"), []byte(text), 0o644); err != nil { // in place
+		t.Fatal(err)
+	}
+	if err := reader.Refresh(); err != nil {
+		t.Fatal(err)
+	}
+	if got := reader.Records(b.Key); len(got) != 1 || got[0].ID != c.ID {
+		t.Errorf("got %+v, want the one record %s", got, c.ID)
+	}
+}
+
+// While there is a record that cannot be read, nobody can tell what it needs,
+// and nothing is garbage.
+func TestGCKeepsWhatItCannotRead(t *testing.T) {
+	newer := func(t *testing.T, s *Store, r *Record) error {
+		path := s.recordPath(r.Key, r.ID)
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		body, err := sealed.Open(b)
+		if err != nil {
+			return err
+		}
+		body = []byte(strings.Replace(string(body), `"schema":1`, `"schema":2`, 1))
+		return errors.Join(os.Remove(path), os.WriteFile(path, sealed.Seal(body, 0), 0o644), os.Remove(s.Path("index")))
+	}
+	rotten := func(t *testing.T, s *Store, r *Record) error {
+		path := s.recordPath(r.Key, r.ID)
+		return errors.Join(os.Chmod(path, 0o644), flip(path, 30), os.Remove(s.Path("index")))
+	}
+	noFolder := func(t *testing.T, s *Store, r *Record) error {
+		shard := filepath.Dir(s.recordPath(r.Key, r.ID))
+		return errors.Join(os.Rename(shard, shard+".away"), os.WriteFile(shard, nil, 0o644))
+	}
+	newerLine := func(t *testing.T, s *Store, r *Record) error {
+		return os.WriteFile(s.Path("index"), []byte(checked(encodeLine(r)+"\tmore")), 0o644)
+	}
+	for name, spoil := range map[string]func(*testing.T, *Store, *Record) error{
+		"a newer record": newer, "a rotten record": rotten, "a folder that cannot be listed": noFolder, "a newer index": newerLine,
+	} {
+		t.Run(name, func(t *testing.T) {
+			home := t.TempDir()
+			s := open(t, home, Options{})
+			r := sample(t, s, "q", "a measurement")
+			policy := Policy{Now: time.Now().Add(48 * time.Hour), Grace: time.Hour}
+			early, err := s.PlanGC(policy) // before
+			if err != nil {
+				t.Fatal(err)
+			}
+			early.Blobs = append(early.Blobs, r.Artifacts[0].Digest) // as if it had been garbage then
+			if err := spoil(t, s, r); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, home, Options{})
+			if plan, err := s.PlanGC(policy); err == nil {
+				t.Errorf("planned %+v", plan)
+			}
+			if err := s.Collect(early); err == nil {
+				t.Error("collected")
+			}
+			if !s.Has(r.Artifacts[0].Digest) {
+				t.Error("the measurement is gone")
+			}
+		})
 	}
 }
 

@@ -22,7 +22,11 @@ type Report struct {
 func (s *Store) Verify() (*Report, error) {
 	rep := &Report{}
 	used := make(map[digest.Digest]bool)
-	for _, n := range s.shardNames("records") {
+	records, err := s.shardNames("records")
+	if err != nil {
+		rep.Faults = append(rep.Faults, err.Error())
+	}
+	for _, n := range records {
 		k, id, ok := parseRecordName(n)
 		if !ok {
 			rep.Faults = append(rep.Faults, fmt.Sprintf("records: %s is not the name of a record", n))
@@ -36,7 +40,11 @@ func (s *Store) Verify() (*Report, error) {
 		rep.Records++
 		rep.Faults = append(rep.Faults, s.verifyRecord(r, used)...)
 	}
-	for _, n := range s.shardNames("blobs") {
+	blobs, err := s.shardNames("blobs")
+	if err != nil {
+		rep.Faults = append(rep.Faults, err.Error())
+	}
+	for _, n := range blobs {
 		d, err := digest.Parse(n)
 		if err != nil {
 			rep.Faults = append(rep.Faults, fmt.Sprintf("blobs: %s is not the name of a blob", n))

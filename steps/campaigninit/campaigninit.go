@@ -34,7 +34,7 @@ func Kind() steps.Kind {
 		Doc:     doc,
 		Version: 1,
 		Effect:  steps.Observe,
-		Ports:   []steps.Port{{Name: "server", Doc: "The endpoint: a step of kind serve.", Required: true}},
+		Ports:   []steps.Port{{Name: "server", Doc: "The endpoint: a step of kind serve.", Required: true, Hold: true}},
 		Outputs: []steps.Output{
 			{Name: identityFile, Doc: "What measurements of this endpoint depend on (identity/v1)."},
 			{Name: observedFile, Doc: "Address, time and answers of the endpoint, as evidence.", Volatile: true},
@@ -121,7 +121,7 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 		return err
 	}
 	if missing := obs.Identity.Unresolved(); len(missing) > 0 {
-		return &steps.Failed{Partial: true, Reason: fmt.Sprintf("identity_unresolved: neither the endpoint nor the spec says %s; what is measured there is not reused (declare them with args or declare)",
+		return &steps.Failed{Partial: true, Final: true, Reason: fmt.Sprintf("identity_unresolved: neither the endpoint nor the spec says %s; what is measured there is not reused (declare them with args or declare)",
 			strings.Join(missing, ", "))}
 	}
 	return nil
@@ -191,13 +191,17 @@ func (s *Step) write(env *steps.Env, url string, obs endpoint.Observation) error
 	return nil
 }
 
-// explain adds why the server died, where its log tells.
+// explain adds what the error means for the engine, and why the server died
+// where its log tells.
 func explain(err error, access endpoint.Access) error {
 	if errors.Is(err, endpoint.ErrRefused) {
 		return fmt.Errorf("%w: %w", err, steps.ErrPermanent)
 	}
-	if cause := access.Cause(); cause != "" && errors.Is(err, endpoint.ErrNotReady) {
-		return fmt.Errorf("%w; its log says: %s", err, cause)
+	if !errors.Is(err, endpoint.ErrNotReady) {
+		return err
 	}
-	return err
+	if cause := access.Cause(); cause != "" {
+		return fmt.Errorf("%w: %w; its log says: %s", err, steps.ErrUnreachable, cause)
+	}
+	return fmt.Errorf("%w: %w", err, steps.ErrUnreachable)
 }

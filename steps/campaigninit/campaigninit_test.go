@@ -157,18 +157,43 @@ func TestErrors(t *testing.T) {
 		name      string
 		live      steps.Live
 		permanent bool
+		unseen    bool
 		want      string
 	}{
-		{"unreachable", steps.Live{"url": "http://127.0.0.1:1"}, false, "GET http://127.0.0.1:1/v1/models tried"},
-		{"no address", steps.Live{}, false, "offers no url"},
-		{"refused", steps.Live{"url": locked.URL}, true, "HTTP 403"},
+		{"unreachable", steps.Live{"url": "http://127.0.0.1:1"}, false, true, "GET http://127.0.0.1:1/v1/models tried"},
+		{"no address", steps.Live{}, false, false, "offers no url"},
+		{"refused", steps.Live{"url": locked.URL}, true, false, "HTTP 403"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			out := run(newStep(), c.live)
 			if out.err == nil || !strings.Contains(out.err.Error(), c.want) || errors.Is(out.err, steps.ErrPermanent) != c.permanent {
 				t.Errorf("error %v", out.err)
 			}
+			if errors.Is(out.err, steps.ErrUnreachable) != c.unseen {
+				t.Errorf("error %v: nothing was seen: %v", out.err, !c.unseen)
+			}
 		})
+	}
+}
+
+// An endpoint that tells nothing but its model's name is seen in part, and
+// looking again would show no more.
+func TestUnresolvedIsFinal(t *testing.T) {
+	silent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/models" {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprint(w, `{"object":"list","data":[{"id":"meta-llama/Llama-3.1-8B","object":"model"}]}`)
+	}))
+	defer silent.Close()
+	out := run(newStep(), steps.Live{"url": silent.URL})
+	var failed *steps.Failed
+	if !errors.As(out.err, &failed) || !failed.Partial || !failed.Final || !strings.HasPrefix(failed.Reason, "identity_unresolved") {
+		t.Errorf("error %v", out.err)
+	}
+	if out.files[identityFile] == nil {
+		t.Error("what was seen is not written")
 	}
 }
 
