@@ -21,6 +21,7 @@ or a selector that picks exactly one.`,
 		Example: "  pipeline explain specs/glm-fp8.yaml 'cells[config=fp8-tp8,concurrency=16,trial=1]'",
 		Args:    args(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, given []string) error {
+			a.looking = true
 			plan, err := a.loadPlan(given[0], f)
 			if err != nil {
 				return err

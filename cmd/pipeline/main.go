@@ -41,6 +41,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root := app.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if app.scratch != "" {
+		defer os.RemoveAll(app.scratch)
+	}
 	var exit *exitError
 	switch {
 	case err == nil:

@@ -27,6 +27,7 @@ observed of an endpoint is taken from the last observation, and its age is said.
   pipeline plan specs/glm-fp8.yaml --set hardware=gb300_sm103 --verbose`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
+			a.looking = true
 			a.noteNoHome()
 			a.expectStore()
 			plan, err := a.loadPlan(given[0], f)

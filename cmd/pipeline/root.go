@@ -25,6 +25,8 @@ type app struct {
 	output         string // --output: text or json
 
 	opening func() (*store.Store, error) // the store that is being opened, nil if none is
+	looking bool                         // the verb only looks: it makes no home
+	scratch string                       // stands in for a home that is not there, and goes with the program
 }
 
 const defaultHome = ".pipeline"
@@ -118,7 +120,7 @@ func (a *app) openStore() (*store.Store, error) {
 // expectStore opens a store that exists while the spec is still being read. One
 // that does not exist is not made: the spec may yet be refused.
 func (a *app) expectStore() {
-	if _, err := os.Stat(filepath.Join(a.home, "records")); err == nil && a.opening == nil {
+	if a.hasHome() && a.opening == nil {
 		a.opening = a.startOpening()
 	}
 }
@@ -126,9 +128,14 @@ func (a *app) expectStore() {
 // noteNoHome tells people who only look that there is nothing to look at: the
 // home is a folder beside where they stand, unless they say otherwise.
 func (a *app) noteNoHome() {
-	if _, err := os.Stat(filepath.Join(a.home, "records")); err != nil {
+	if !a.hasHome() {
 		fmt.Fprintf(a.stderr, "pipeline: note: there is no home at %s yet; --home or PIPELINE_HOME names another\n", a.home)
 	}
+}
+
+func (a *app) hasHome() bool {
+	_, err := os.Stat(filepath.Join(a.home, "records"))
+	return err == nil
 }
 
 func (a *app) startOpening() func() (*store.Store, error) {
@@ -137,7 +144,14 @@ func (a *app) startOpening() func() (*store.Store, error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s, err = store.Open(a.home, store.Options{})
+		home := a.home
+		if a.looking && !a.hasHome() {
+			if home, err = os.MkdirTemp("", "pipeline-"); err != nil {
+				return
+			}
+			a.scratch = home
+		}
+		s, err = store.Open(home, store.Options{})
 	}()
 	return func() (*store.Store, error) {
 		<-done

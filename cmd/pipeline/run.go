@@ -61,6 +61,7 @@ func (a *app) run(cmd *cobra.Command, path string, f runFlags) error {
 	if f.jobs < 1 {
 		return usage(fmt.Errorf("--jobs %d: want at least 1", f.jobs))
 	}
+	a.looking = f.dry
 	a.expectStore()
 	plan, err := a.loadPlan(path, f.spec)
 	if err != nil {

@@ -99,8 +99,11 @@ func (c *cell) workloadSetting(s perf.Setting, w perf.Workload) {
 		"random_seed": strconv.FormatInt(w.Seed, 10), "ignore_eos": strconv.FormatBool(w.IgnoreEOS),
 		"multi_turn": strconv.FormatBool(w.Turns > 1), "turns": strconv.Itoa(max(1, w.Turns)),
 		"shared_prefix": strconv.Itoa(w.SharedPrefix), "request_timeout_s": number(w.RequestTimeoutS),
-		"temperature": "", "slo": "",
+		"temperature": "", "slo": "", "ramp_up_s": "",
 	})
+	if w.Arrival == perf.Closed { // an open loop has no ramp
+		s["ramp_up_s"] = strconv.FormatFloat(w.RampUpS, 'g', -1, 64)
+	}
 	if w.Temperature != nil {
 		s["temperature"] = strconv.FormatFloat(*w.Temperature, 'g', -1, 64)
 	}
