@@ -72,7 +72,7 @@ type Config struct {
 //
 //   - Efficiency 0.70: NVIDIA's dcgmproftester reaches 61-77 % of nominal HBM
 //     bandwidth from A100 to GB300, and matmul benchmarks 70-78 % of dense FP8
-//     peak (sol.md 1.1; the entries are in configs/sol-ceilings.yaml).
+//     peak (the entries, with sources, are in configs/sol-ceilings.yaml).
 //   - CollectiveLatency 5 µs: the figure of the reference's communication
 //     floors. StepOverhead 200 µs is an assumption without a source.
 //   - ReservedMemoryGB 3.758 (3.5 GiB): with it the KV capacity of

@@ -64,7 +64,7 @@ node: {k: v}
 	}
 }
 
-// TestUnmarshalErrors: all faults, each time the same (B8 of dagengines.md:
+// TestUnmarshalErrors: all faults, each time the same (go-yaml itself:
 // the decoder of go-yaml reports one unknown field, a random one).
 func TestUnmarshalErrors(t *testing.T) {
 	src := []byte(`
