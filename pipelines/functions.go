@@ -11,7 +11,6 @@ import (
 
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
-	"github.com/expr-lang/expr/builtin"
 
 	"pipeline/internal/digest"
 )
@@ -83,15 +82,6 @@ func (l *language) functions() []expr.Option {
 		}
 	}
 	return opts
-}
-
-// disabledBuiltins are those that the parser must not take for its own.
-func disabledBuiltins() map[string]bool {
-	off := map[string]bool{}
-	for _, f := range builtin.Builtins {
-		off[f.Name] = !slices.Contains(allowedBuiltins, f.Name)
-	}
-	return off
 }
 
 // operators replaces + - * and .. by functions that refuse an overflow of

@@ -34,7 +34,6 @@ func (p *parameters) at(route []string) *yaml.Node {
 type leaf struct {
 	path  []string
 	node  *yaml.Node
-	value *value
 	state int // 0 new, 1 being resolved, 2 done
 }
 

@@ -6,7 +6,6 @@ import (
 	"os"
 
 	"pipeline/engine"
-	"pipeline/pipelines"
 	"pipeline/steps"
 )
 
@@ -25,7 +24,7 @@ type eventLine struct {
 }
 
 // teeEvents hands each event to next and, if a path is given, appends it there.
-func teeEvents(path string, _ *pipelines.Plan, next func(engine.Event)) (func(engine.Event), func() error, error) {
+func teeEvents(path string, next func(engine.Event)) (func(engine.Event), func() error, error) {
 	if path == "" {
 		return next, func() error { return nil }, nil
 	}

@@ -24,6 +24,7 @@ type app struct {
 	home           string // --home
 	output         string // --output: text or json
 
+	kinds   steps.Registry               // made once, when first asked for
 	opening func() (*store.Store, error) // the store that is being opened, nil if none is
 	looking bool                         // the verb only looks: it makes no home
 	scratch string                       // stands in for a home that is not there, and goes with the program
@@ -89,15 +90,19 @@ func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 // registry returns the kinds, wired to the lake in the home folder. Nothing of
 // it opens DuckDB before a step needs it.
 func (a *app) registry() (steps.Registry, error) {
+	if a.kinds != nil {
+		return a.kinds, nil
+	}
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find the path of this program: %w", err)
 	}
-	return all.Kinds(all.Deps{
+	a.kinds = all.Kinds(all.Deps{
 		Executable: exe,
 		Parquet:    lake.WriteParquet,
 		Lake:       func(dir string) publish.Sink { return lake.Lake{Dir: dir} },
-	}), nil
+	})
+	return a.kinds, nil
 }
 
 func (a *app) lake() lake.Lake { return lake.Lake{Dir: filepath.Join(a.home, "lake")} }

@@ -88,7 +88,7 @@ func (a *app) run(cmd *cobra.Command, path string, f runFlags) error {
 	}
 	eng.Limits = f.limits
 	view := a.newView(plan, f.verbose)
-	notify, closeEvents, err := teeEvents(f.events, plan, view.event)
+	notify, closeEvents, err := teeEvents(f.events, view.event)
 	if err != nil {
 		return usage(err)
 	}

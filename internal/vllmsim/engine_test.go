@@ -16,7 +16,6 @@ type lab struct {
 	server *Server
 	free   instant
 	steps  []Step
-	tokens int // most tokens of a step so far
 }
 
 func newLab(t *testing.T, change func(*Config)) *lab {
