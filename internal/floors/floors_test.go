@@ -141,6 +141,7 @@ func TestHeavyDependenciesHaveOneImporter(t *testing.T) {
 		"github.com/spf13/cobra":          "cmd/pipeline",
 		"golang.org/x/term":               "cmd/pipeline",
 		"github.com/prometheus":           "internal/prom",
+		"gonum.org/v1/gonum":              "internal/stat",
 		"k8s.io/client-go":                "internal/kube",
 	}
 	for _, f := range files(t) {

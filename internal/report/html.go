@@ -2,7 +2,7 @@ package report
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
 	"fmt"
 	"html/template"
 	"maps"
@@ -13,8 +13,10 @@ import (
 	"pipeline/lake/perf"
 )
 
-//go:embed page.html
-var pageText string
+// The template of the page, and those of single pages that it calls by name.
+//
+//go:embed *.html
+var templates embed.FS
 
 // A sheet is the page as the template prints it.
 type sheet struct {
@@ -60,7 +62,7 @@ type cellRow struct {
 }
 
 func (v *view) html() ([]byte, error) {
-	t, err := template.New("page").Parse(pageText)
+	t, err := template.ParseFS(templates, "*.html")
 	if err != nil {
 		return nil, fmt.Errorf("report page: %w", err)
 	}
@@ -69,7 +71,7 @@ func (v *view) html() ([]byte, error) {
 		return nil, err
 	}
 	var b bytes.Buffer
-	if err := t.Execute(&b, s); err != nil {
+	if err := t.ExecuteTemplate(&b, "page.html", s); err != nil {
 		return nil, fmt.Errorf("report page: %w", err)
 	}
 	return b.Bytes(), nil

@@ -19,8 +19,8 @@ const (
 	MaxCountDiffer   = 0.01 // between the server's counters and the client's: above it, there is foreign traffic or loss
 )
 
-// A Verdict says how much of an answer the requests of a run are.
-type Verdict struct {
+// A Judgement says how much of an answer the requests of a run are.
+type Judgement struct {
 	Status  Status
 	Reasons []string // why Status is not FULL
 	Doubts  []string // what travels with the numbers and does not lower Status
@@ -32,10 +32,10 @@ type Verdict struct {
 // same. The caller adds the setting, the driver, start and end, the server's
 // counters, and doubts of its own. client is nil if the driver does not tell.
 func Assess(requests []Request, asked Workload, client *Client) Measurement {
-	verdict := Judge(requests, asked, client)
+	judged := Judge(requests, asked, client)
 	m := Measurement{
-		Schema: MeasurementSchema, Status: verdict.Status, Reasons: verdict.Reasons, Doubts: verdict.Doubts,
-		Failure: verdict.Failure, Asked: asked, Client: client,
+		Schema: MeasurementSchema, Status: judged.Status, Reasons: judged.Reasons, Doubts: judged.Doubts,
+		Failure: judged.Failure, Asked: asked, Client: client,
 		Summary: Summarize(requests, Whole(requests), asked),
 	}
 	if m.Status == Failed {
@@ -60,16 +60,16 @@ func Assess(requests []Request, asked Workload, client *Client) Measurement {
 // requests than asked, answers shorter than asked, answers of one token, a
 // client that may have set the numbers, or no TTFT or throughput. FULL: none
 // of these.
-func Judge(requests []Request, asked Workload, client *Client) Verdict {
+func Judge(requests []Request, asked Workload, client *Client) Judgement {
 	c := count(requests)
 	if c.answered == 0 {
 		cause := "no request was sent"
 		if len(c.causes) > 0 {
 			cause = c.commonest()
 		}
-		return Verdict{Status: Failed, Reasons: []string{cause}, Failure: cause}
+		return Judgement{Status: Failed, Reasons: []string{cause}, Failure: cause}
 	}
-	v := Verdict{Status: Full}
+	v := Judgement{Status: Full}
 	against := func(format string, args ...any) { v.Reasons = append(v.Reasons, fmt.Sprintf(format, args...)) }
 	doubt := func(format string, args ...any) { v.Doubts = append(v.Doubts, fmt.Sprintf(format, args...)) }
 
