@@ -7,7 +7,8 @@ import (
 )
 
 // A Dist describes the values of one quantity. Percentiles are exact, by
-// linear interpolation between order statistics (numpy's default).
+// linear interpolation between order statistics (numpy's default), but for a
+// quantity with very many values: see RelativeError.
 //
 // Where requests without an answer count as +Inf (the *_intended_ms of a
 // Summary), a percentile that falls among them is +Inf, and so is the mean.
@@ -23,6 +24,11 @@ type Dist struct {
 	P95        float64 `json:"p95"`
 	P99        float64 `json:"p99"`
 	Max        float64 `json:"max"`
+
+	// RelativeError is the share by which P50 to P99 may be off: they were read
+	// from a histogram, since the values were too many to keep (see ExactGaps).
+	// 0: they are exact.
+	RelativeError float64 `json:"relative_error,omitempty"`
 
 	// Intervals that hold the true percentile at IntervalConfidence, from
 	// order statistics. Nil where the sample is too small to bound it, and for
@@ -44,14 +50,21 @@ const IntervalConfidence = 0.95
 // Describe returns the description of values, which need not be sorted, or nil
 // if there are none. Its intervals are nil: see DescribeSample.
 func Describe(values []float64) *Dist {
-	d, _ := describe(values)
-	return d
+	v := slices.Clone(values)
+	slices.Sort(v)
+	return describeSorted(v)
 }
 
 // DescribeSample describes values that are independent of each other, one a
 // request or a trial, with intervals for their percentiles.
 func DescribeSample(values []float64) *Dist {
-	d, sorted := describe(values)
+	v := slices.Clone(values)
+	slices.Sort(v)
+	return describeSortedSample(v)
+}
+
+func describeSortedSample(sorted []float64) *Dist {
+	d := describeSorted(sorted)
 	if d == nil {
 		return nil
 	}
@@ -61,18 +74,16 @@ func DescribeSample(values []float64) *Dist {
 	return d
 }
 
-func describe(values []float64) (*Dist, []float64) {
-	if len(values) == 0 {
-		return nil, nil
+func describeSorted(v []float64) *Dist {
+	if len(v) == 0 {
+		return nil
 	}
-	v := slices.Clone(values)
-	slices.Sort(v)
 	d := &Dist{
 		N: len(v), Min: v[0], Max: v[len(v)-1],
 		P50: Percentile(v, 50), P90: Percentile(v, 90), P95: Percentile(v, 95), P99: Percentile(v, 99),
 	}
 	d.Mean, d.Std = meanStd(v)
-	return d, v
+	return d
 }
 
 // meanStd returns the mean and the sample deviation of values, in two passes.
@@ -201,6 +212,7 @@ type distJSON struct {
 	P95        number        `json:"p95"`
 	P99        number        `json:"p99"`
 	Max        number        `json:"max"`
+	Relative   float64       `json:"relative_error,omitempty"`
 	P50CI      *intervalJSON `json:"p50_ci95,omitempty"`
 	P90CI      *intervalJSON `json:"p90_ci95,omitempty"`
 	P99CI      *intervalJSON `json:"p99_ci95,omitempty"`
@@ -221,7 +233,7 @@ func (d Dist) MarshalJSON() ([]byte, error) {
 	}
 	return json.Marshal(distJSON{
 		d.N, d.Unanswered, number(d.Mean), number(d.Std), number(d.Min), number(d.P50), number(d.P90),
-		number(d.P95), number(d.P99), number(d.Max), ci(d.P50CI), ci(d.P90CI), ci(d.P99CI),
+		number(d.P95), number(d.P99), number(d.Max), d.RelativeError, ci(d.P50CI), ci(d.P90CI), ci(d.P99CI),
 	})
 }
 
@@ -239,7 +251,7 @@ func (d *Dist) UnmarshalJSON(b []byte) error {
 	}
 	*d = Dist{
 		j.N, j.Unanswered, float64(j.Mean), float64(j.Std), float64(j.Min), float64(j.P50), float64(j.P90),
-		float64(j.P95), float64(j.P99), float64(j.Max), ci(j.P50CI), ci(j.P90CI), ci(j.P99CI),
+		float64(j.P95), float64(j.P99), float64(j.Max), j.Relative, ci(j.P50CI), ci(j.P90CI), ci(j.P99CI),
 	}
 	return nil
 }

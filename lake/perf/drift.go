@@ -17,21 +17,39 @@ const (
 // tells what it does. It compares the seconds of the first third with those of
 // the last. A window shorter than DriftBins seconds cannot be told.
 func DriftDoubts(requests []Request, w Window) []string {
-	bins := make([]float64, (w.ToNS-w.FromNS)/1e9)
+	d := newDrift(w)
+	for i := range requests {
+		d.add(&requests[i])
+	}
+	return d.doubts()
+}
+
+// A drift gathers the output tokens of each second of a window.
+type drift struct {
+	from int64
+	bins []float64
+}
+
+func newDrift(w Window) *drift {
+	return &drift{w.FromNS, make([]float64, (w.ToNS-w.FromNS)/1e9)}
+}
+
+func (d *drift) add(r *Request) {
+	if len(d.bins) < DriftBins || r.Warmup || !r.OK() || len(r.ChunkNS) == 0 {
+		return
+	}
+	share := float64(r.OSL) / float64(len(r.ChunkNS))
+	for _, at := range r.ChunkNS {
+		if bin := (at - d.from) / 1e9; at > d.from && bin < int64(len(d.bins)) {
+			d.bins[bin] += share
+		}
+	}
+}
+
+func (d *drift) doubts() []string {
+	bins := d.bins
 	if len(bins) < DriftBins {
 		return nil
-	}
-	for i := range requests {
-		r := &requests[i]
-		if r.Warmup || !r.OK() || len(r.ChunkNS) == 0 {
-			continue
-		}
-		share := float64(r.OSL) / float64(len(r.ChunkNS))
-		for _, at := range r.ChunkNS {
-			if bin := (at - w.FromNS) / 1e9; at > w.FromNS && bin < int64(len(bins)) {
-				bins[bin] += share
-			}
-		}
 	}
 	third := len(bins) / 3
 	first, firstStd := meanStd(bins[:third])

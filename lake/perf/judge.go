@@ -27,33 +27,6 @@ type Judgement struct {
 	Failure string   // the root cause, if FAILED
 }
 
-// Assess turns the requests of a run into a Measurement: summaries, window,
-// status, reasons and doubts. All drivers use it, so that their cells mean the
-// same. The caller adds the setting, the driver, start and end, the server's
-// counters, and doubts of its own. client is nil if the driver does not tell.
-func Assess(requests []Request, asked Workload, client *Client) Measurement {
-	judged := Judge(requests, asked, client)
-	m := Measurement{
-		Schema: MeasurementSchema, Status: judged.Status, Reasons: judged.Reasons, Doubts: judged.Doubts,
-		Failure: judged.Failure, Asked: asked, Client: client,
-		Summary: Summarize(requests, Whole(requests), asked),
-	}
-	if m.Status == Failed {
-		return m
-	}
-	window, doubts := SteadyWindow(requests, asked)
-	m.Doubts = append(m.Doubts, doubts...)
-	head := &m.Summary
-	if window != nil {
-		s := Summarize(requests, *window, asked)
-		m.Window, m.Steady, head = window, &s, &s
-		m.Doubts = append(m.Doubts, edgesDoubt(m.Summary, s)...)
-		m.Doubts = append(m.Doubts, DriftDoubts(requests, *window)...)
-	}
-	m.Doubts = append(m.Doubts, SampleDoubts(*head)...)
-	return m
-}
-
 // Judge returns the status of a run with the reasons for it.
 //
 // FAILED: nothing was answered. PARTIAL: errors above MaxErrorShare, fewer
@@ -61,7 +34,15 @@ func Assess(requests []Request, asked Workload, client *Client) Measurement {
 // client that may have set the numbers, or no TTFT or throughput. FULL: none
 // of these.
 func Judge(requests []Request, asked Workload, client *Client) Judgement {
-	c := count(requests)
+	l := newLook()
+	for i := range requests {
+		l.add(&requests[i])
+	}
+	return l.judge(asked, client)
+}
+
+func (l *look) judge(asked Workload, client *Client) Judgement {
+	c := &l.counts
 	if c.answered == 0 {
 		cause := "no request was sent"
 		if len(c.causes) > 0 {
@@ -95,7 +76,7 @@ func Judge(requests []Request, asked Workload, client *Client) Judgement {
 	if !c.firsts {
 		against("no_ttft: no answered request tells when its first content came")
 	}
-	if w := Whole(requests); w.DurationS() <= 0 {
+	if w := l.whole(); w.DurationS() <= 0 {
 		against("no_throughput: the run has no duration")
 	}
 	if len(v.Reasons) > 0 {
@@ -115,35 +96,30 @@ type counts struct {
 	causes                       map[string]int
 }
 
-func count(requests []Request) counts {
-	c := counts{causes: map[string]int{}}
-	for i := range requests {
-		r := &requests[i]
-		if r.Warmup {
-			continue
-		}
-		c.measured++
-		if !r.OK() {
-			c.causes[cause(r)]++
-			continue
-		}
-		c.answered++
-		c.oslSum += float64(r.OSL)
-		if r.OSL <= 1 {
-			c.oneToken++
-		}
-		if r.Turn == 0 && r.ISL > 0 {
-			c.islSum += float64(r.ISL)
-			c.islCount++
-		}
-		if r.TokenSource == "chunks" {
-			c.byChunks++
-		}
-		if _, ok := r.TTFT(); ok {
-			c.firsts = true
-		}
+func (c *counts) add(r *Request) {
+	if r.Warmup {
+		return
 	}
-	return c
+	c.measured++
+	if !r.OK() {
+		c.causes[cause(r)]++
+		return
+	}
+	c.answered++
+	c.oslSum += float64(r.OSL)
+	if r.OSL <= 1 {
+		c.oneToken++
+	}
+	if r.Turn == 0 && r.ISL > 0 {
+		c.islSum += float64(r.ISL)
+		c.islCount++
+	}
+	if r.TokenSource == "chunks" {
+		c.byChunks++
+	}
+	if _, ok := r.TTFT(); ok {
+		c.firsts = true
+	}
 }
 
 func (c *counts) judgeLengths(asked Workload, against, doubt func(string, ...any)) {
@@ -235,15 +211,20 @@ func SampleDoubts(s Summary) []string {
 // foreign traffic, or lost requests. requests must hold all that were sent in
 // that span, warm-up included if the span has it.
 func Reconcile(requests []Request, server *Server) []string {
-	if server == nil {
-		return nil
-	}
 	var answered, tokens float64
 	for i := range requests {
 		if requests[i].OK() {
 			answered++
 			tokens += float64(requests[i].OSL)
 		}
+	}
+	return ReconcileCounts(answered, tokens, server)
+}
+
+// ReconcileCounts is Reconcile for counts that a caller has already.
+func ReconcileCounts(answered, outputTokens float64, server *Server) []string {
+	if server == nil {
+		return nil
 	}
 	var doubts []string
 	check := func(what string, ours float64, theirs *float64) {
@@ -255,6 +236,6 @@ func Reconcile(requests []Request, server *Server) []string {
 		}
 	}
 	check("answered requests", answered, server.RequestsOK)
-	check("output tokens", tokens, server.GenerationTokens)
+	check("output tokens", outputTokens, server.GenerationTokens)
 	return doubts
 }

@@ -35,22 +35,11 @@ func span(from, to int64) (ms float64, ok bool) {
 // Whole returns the span of all measured requests: from the first one sent (or
 // due, for one that never left) to the end of the last.
 func Whole(requests []Request) Window {
-	w := Window{FromNS: math.MaxInt64, ToNS: math.MinInt64, Method: "first request sent to last one ended", Share: 1}
+	l := newLook()
 	for i := range requests {
-		r := &requests[i]
-		if r.Warmup {
-			continue
-		}
-		from := r.SentNS
-		if from < 0 {
-			from = r.IntendedNS
-		}
-		w.FromNS, w.ToNS = min(w.FromNS, from), max(w.ToNS, r.EndNS)
+		l.add(&requests[i])
 	}
-	if w.FromNS > w.ToNS {
-		return Window{Method: "no request", Share: 0}
-	}
-	return w
+	return l.whole()
 }
 
 // holds reports whether an instant is in the window: after its beginning, up
@@ -73,39 +62,26 @@ func (w Window) DurationS() float64 { return float64(w.ToNS-w.FromNS) / 1e9 }
 // request as +Inf, since the user it stands for is still waiting. A quantity
 // that cannot be had is nil.
 func Summarize(requests []Request, window Window, workload Workload) Summary {
-	s := Summary{DurationS: window.DurationS()}
-	var v samples
+	t := tally{window: window, workload: workload}
 	for i := range requests {
-		r := &requests[i]
-		if r.Warmup {
-			continue
-		}
-		if r.OK() {
-			v.inside(r, &s, window, workload)
-		}
-		if !window.holds(r.EndNS) || r.SentNS >= 0 && r.SentNS < window.FromNS {
-			continue
-		}
-		if !r.OK() {
-			s.Errors++
-			v.failed++
-			continue
-		}
-		s.Requests++
-		s.InputTokens += int64(r.ISL)
-		v.add(r, workload)
+		t.add(&requests[i])
 	}
-	v.describe(&s, workload)
-	rates(&s, &v, workload)
-	return s
+	return t.summary()
 }
 
-// samples are the values of the requests of one window.
-type samples struct {
-	ttft, e2e, ttftIntended, e2eIntended []float64
-	itl, tpot, perUser, isl, osl         []float64
+// A tally gathers what of the requests of a run belongs to one window.
+type tally struct {
+	window   Window
+	workload Workload
 
-	failed      int
+	requests, failed int
+	inputTokens      int64
+	outputTokens     float64
+
+	ttft, e2e, ttftIntended, e2eIntended []float64
+	tpot, isl, osl                       []float64
+	itl                                  gaps
+
 	share       float64 // requests, by the share of their tokens inside
 	shareInput  float64 // their input tokens
 	shareGood   float64 // requests that met every limit
@@ -116,71 +92,112 @@ type samples struct {
 	finish      map[string]int
 }
 
-func (v *samples) add(r *Request, w Workload) {
+// expect makes room for the values of n requests at once.
+func (t *tally) expect(n int) *tally {
+	list := func(of *[]float64) { *of = make([]float64, 0, n) }
+	list(&t.ttft)
+	list(&t.e2e)
+	list(&t.tpot)
+	list(&t.isl)
+	list(&t.osl)
+	if t.workload.open() {
+		list(&t.ttftIntended)
+		list(&t.e2eIntended)
+	}
+	return t
+}
+
+func (t *tally) add(r *Request) {
+	if r.Warmup {
+		return
+	}
+	if r.OK() {
+		t.inside(r)
+	}
+	if !t.window.holds(r.EndNS) || r.SentNS >= 0 && r.SentNS < t.window.FromNS {
+		return
+	}
+	if !r.OK() {
+		t.failed++
+		return
+	}
+	t.requests++
+	t.inputTokens += int64(r.ISL)
+	t.values(r)
+}
+
+// values adds the values of an answered request.
+func (t *tally) values(r *Request) {
 	put := func(to *[]float64, ms float64, ok bool) {
 		if ok {
 			*to = append(*to, ms)
 		}
 	}
 	ttft, ok := r.TTFT()
-	put(&v.ttft, ttft, ok)
+	put(&t.ttft, ttft, ok)
 	e2e, ok := r.E2E()
-	put(&v.e2e, e2e, ok)
-	if w.open() {
+	put(&t.e2e, e2e, ok)
+	if t.workload.open() {
 		ms, ok := span(r.IntendedNS, r.FirstNS)
-		put(&v.ttftIntended, ms, ok)
+		put(&t.ttftIntended, ms, ok)
 		ms, ok = span(r.IntendedNS, r.LastNS)
-		put(&v.e2eIntended, ms, ok)
+		put(&t.e2eIntended, ms, ok)
 	}
-	if tpot, ok := r.TPOT(); ok {
-		v.tpot = append(v.tpot, tpot)
-		v.perUser = append(v.perUser, 1000/tpot)
-	}
-	for i := 1; i < len(r.ChunkNS); i++ {
-		v.itl = append(v.itl, float64(r.ChunkNS[i]-r.ChunkNS[i-1])/1e6)
-	}
-	v.isl = append(v.isl, float64(r.ISL))
-	v.osl = append(v.osl, float64(r.OSL))
+	tpot, ok := r.TPOT()
+	put(&t.tpot, tpot, ok)
+	t.itl.add(r.ChunkNS)
+	t.isl = append(t.isl, float64(r.ISL))
+	t.osl = append(t.osl, float64(r.OSL))
 	if r.Cached != nil {
-		v.known += int64(r.ISL)
-		v.cached += int64(*r.Cached)
+		t.known += int64(r.ISL)
+		t.cached += int64(*r.Cached)
 	}
 	if len(r.ChunkNS) > 0 {
-		v.chunks += int64(len(r.ChunkNS))
-		v.chunkTokens += int64(r.OSL)
+		t.chunks += int64(len(r.ChunkNS))
+		t.chunkTokens += int64(r.OSL)
 	}
-	if v.finish == nil {
-		v.finish = map[string]int{}
+	if t.finish == nil {
+		t.finish = map[string]int{}
 	}
-	v.finish[r.Finish]++
+	t.finish[r.Finish]++
 }
 
 // inside adds what of an answered request is inside the window.
-func (v *samples) inside(r *Request, s *Summary, window Window, w Workload) {
-	tokens, share := tokensInside(r, window), 0.0
+func (t *tally) inside(r *Request) {
+	tokens, share := tokensInside(r, t.window), 0.0
 	switch {
-	case window.holds(r.EndNS) && (r.OSL == 0 || r.SentNS >= window.FromNS):
+	case t.window.holds(r.EndNS) && (r.OSL == 0 || r.SentNS >= t.window.FromNS):
 		share = 1
 	case r.OSL > 0:
 		share = tokens / float64(r.OSL)
 	}
-	s.OutputTokens += tokens
-	v.share += share
-	v.shareInput += share * float64(r.ISL)
-	if w.meets(r) {
-		v.shareGood += share
+	t.outputTokens += tokens
+	t.share += share
+	t.shareInput += share * float64(r.ISL)
+	if t.workload.meets(r) {
+		t.shareGood += share
 	}
 }
 
-func (v *samples) describe(s *Summary, w Workload) {
-	s.TTFT, s.E2E = DescribeSample(v.ttft), DescribeSample(v.e2e)
-	s.TPOT, s.ITL = DescribeSample(v.tpot), Describe(v.itl)
-	s.ISL, s.OSL = Describe(v.isl), Describe(v.osl)
-	if w.open() {
-		s.TTFTIntended = describeWithFailed(v.ttftIntended, v.failed)
-		s.E2EIntended = describeWithFailed(v.e2eIntended, v.failed)
+// summary returns what was gathered. It sorts the values in place: a tally
+// gives one summary.
+func (t *tally) summary() Summary {
+	s := Summary{
+		DurationS: t.window.DurationS(), Requests: t.requests, Errors: t.failed,
+		InputTokens: t.inputTokens, OutputTokens: t.outputTokens, FinishReasons: t.finish,
 	}
-	s.FinishReasons = v.finish
+	for _, list := range [][]float64{t.ttft, t.e2e, t.tpot, t.isl, t.osl} {
+		slices.Sort(list)
+	}
+	s.TTFT, s.E2E = describeSortedSample(t.ttft), describeSortedSample(t.e2e)
+	s.TPOT, s.ITL = describeSortedSample(t.tpot), t.itl.describe()
+	s.ISL, s.OSL = describeSorted(t.isl), describeSorted(t.osl)
+	if t.workload.open() {
+		s.TTFTIntended = describeWithFailed(t.ttftIntended, t.failed)
+		s.E2EIntended = describeWithFailed(t.e2eIntended, t.failed)
+	}
+	t.rates(&s)
+	return s
 }
 
 // describeWithFailed describes values together with failed ones at +Inf. It is
@@ -198,20 +215,22 @@ func describeWithFailed(values []float64, failed int) *Dist {
 	return d
 }
 
-// rates fills what is a quotient.
-func rates(s *Summary, v *samples, w Workload) {
-	if s.DurationS > 0 && v.share > 0 {
-		s.RequestThroughput = quotient(v.share, s.DurationS)
-		s.TotalThroughput = quotient(v.shareInput+s.OutputTokens, s.DurationS)
-		if w.limited() {
-			s.Goodput = quotient(v.shareGood, s.DurationS)
+// rates fills what is a quotient. The values are sorted.
+func (t *tally) rates(s *Summary) {
+	if s.DurationS > 0 && t.share > 0 {
+		s.RequestThroughput = quotient(t.share, s.DurationS)
+		s.TotalThroughput = quotient(t.shareInput+s.OutputTokens, s.DurationS)
+		if t.workload.limited() {
+			s.Goodput = quotient(t.shareGood, s.DurationS)
 		}
 	}
 	if s.DurationS > 0 && s.OutputTokens > 0 {
 		s.OutputThroughput = quotient(s.OutputTokens, s.DurationS)
 	}
-	if d := Describe(v.perUser); d != nil {
-		s.PerUserThroughput = &d.P50
+	if n := len(t.tpot); n > 0 {
+		// The median of 1/TPOT: in descending order of TPOT those values ascend.
+		perUser := Percentile([]float64{1000 / t.tpot[n/2], 1000 / t.tpot[(n-1)/2]}, 50)
+		s.PerUserThroughput = &perUser
 	}
 	if s.OutputThroughput != nil && s.TPOT != nil {
 		// Little's law: tokens a second times seconds a token of one stream is
@@ -219,11 +238,11 @@ func rates(s *Summary, v *samples, w Workload) {
 		b := *s.OutputThroughput * s.TPOT.Mean / 1000
 		s.EffectiveBatch = &b
 	}
-	if v.known > 0 {
-		s.PrefixHitRate = quotient(float64(v.cached), float64(v.known))
+	if t.known > 0 {
+		s.PrefixHitRate = quotient(float64(t.cached), float64(t.known))
 	}
-	if v.chunks > 0 {
-		s.TokensPerChunk = quotient(float64(v.chunkTokens), float64(v.chunks))
+	if t.chunks > 0 {
+		s.TokensPerChunk = quotient(float64(t.chunkTokens), float64(t.chunks))
 	}
 }
 

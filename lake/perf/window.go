@@ -1,7 +1,6 @@
 package perf
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -29,7 +28,21 @@ const (
 // first arrival plus the 90th percentile of latency (the queue has filled by
 // then) to the last arrival.
 func SteadyWindow(requests []Request, workload Workload) (*Window, []string) {
-	measured := slices.DeleteFunc(slices.Clone(requests), func(r Request) bool { return r.Warmup || r.SentNS < 0 })
+	l := newLook()
+	for i := range requests {
+		l.add(&requests[i])
+	}
+	return steadyWindow(l.flights, workload)
+}
+
+// A flight is what the search for a window needs of a request that was sent.
+type flight struct {
+	intended, sent, end int64
+	latency             int64 // sent to last content, Never if that is not known
+	answered            bool
+}
+
+func steadyWindow(measured []flight, workload Workload) (*Window, []string) {
 	if len(measured) == 0 {
 		return nil, []string{"no_steady_window: no request was sent"}
 	}
@@ -52,7 +65,7 @@ func rampDoubts(n, concurrency int) []string {
 	return nil
 }
 
-func closedWindow(measured []Request, concurrency int) (*Window, []string) {
+func closedWindow(measured []flight, concurrency int) (*Window, []string) {
 	if concurrency < 1 {
 		return nil, []string{"no_steady_window: the concurrency asked is not known"}
 	}
@@ -76,42 +89,40 @@ func closedWindow(measured []Request, concurrency int) (*Window, []string) {
 
 // busySpans returns the spans in which at least need requests were in flight.
 // Dips of at most dip ns between two spans are taken in.
-func busySpans(measured []Request, need int, dip int64) []Window {
-	type edge struct {
-		at   int64
-		step int
-	}
-	edges := make([]edge, 0, 2*len(measured))
+func busySpans(measured []flight, need int, dip int64) []Window {
+	// An edge is its instant and, in the lowest bit, whether a request ended
+	// there: at one instant starts come first, so that a slot that turns round at
+	// once is never free.
+	edges := make([]int64, 0, 2*len(measured))
 	for i := range measured {
-		edges = append(edges, edge{measured[i].SentNS, 1}, edge{measured[i].EndNS, -1})
+		edges = append(edges, measured[i].sent<<1, measured[i].end<<1|1)
 	}
-	// At one instant, starts come first: a slot that turns round at once is never free.
-	slices.SortFunc(edges, func(a, b edge) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(b.step, a.step)) })
+	slices.Sort(edges)
 	var spans []Window
 	inFlight := 0
 	for _, e := range edges {
-		was := inFlight
-		inFlight += e.step
+		was, at := inFlight, e>>1
+		inFlight += 1 - 2*int(e&1)
 		switch {
 		case was < need && inFlight >= need:
-			if n := len(spans); n > 0 && e.at-spans[n-1].ToNS <= dip {
+			if n := len(spans); n > 0 && at-spans[n-1].ToNS <= dip {
 				continue // still open: its end is written when it next falls
 			}
-			spans = append(spans, Window{FromNS: e.at, ToNS: e.at})
+			spans = append(spans, Window{FromNS: at, ToNS: at})
 		case was >= need && inFlight < need:
-			spans[len(spans)-1].ToNS = e.at
+			spans[len(spans)-1].ToNS = at
 		}
 	}
 	return spans
 }
 
-func openWindow(measured []Request) (*Window, []string) {
-	first, last := measured[0].IntendedNS, measured[0].IntendedNS
+func openWindow(measured []flight) (*Window, []string) {
+	first, last := measured[0].intended, measured[0].intended
 	var latency []float64
 	for i := range measured {
 		r := &measured[i]
-		first, last = min(first, r.IntendedNS), max(last, r.IntendedNS)
-		if ms, ok := span(r.IntendedNS, r.EndNS); ok && r.OK() {
+		first, last = min(first, r.intended), max(last, r.intended)
+		if ms, ok := span(r.intended, r.end); ok && r.answered {
 			latency = append(latency, ms)
 		}
 	}
@@ -144,11 +155,11 @@ func growthScatter(before, after float64) float64 { return 2 * math.Sqrt(before+
 
 // meanInFlight is the mean over the window of how many requests were in flight,
 // counted from when they were due.
-func meanInFlight(measured []Request, w Window) float64 {
+func meanInFlight(measured []flight, w Window) float64 {
 	var busy int64
 	for i := range measured {
 		r := &measured[i]
-		busy += max(0, min(r.EndNS, w.ToNS)-max(r.IntendedNS, w.FromNS))
+		busy += max(0, min(r.end, w.ToNS)-max(r.intended, w.FromNS))
 	}
 	return float64(busy) / float64(w.ToNS-w.FromNS)
 }
@@ -162,14 +173,14 @@ func windowDoubts(w Window) []string {
 
 // endedInside returns how many requests were sent and answered inside the
 // window, and which share of all answered ones that is.
-func endedInside(measured []Request, w Window) (int, float64) {
+func endedInside(measured []flight, w Window) (int, float64) {
 	inside, all := 0, 0
 	for i := range measured {
-		if !measured[i].OK() {
+		if !measured[i].answered {
 			continue
 		}
 		all++
-		if w.holds(measured[i].EndNS) && measured[i].SentNS >= w.FromNS {
+		if w.holds(measured[i].end) && measured[i].sent >= w.FromNS {
 			inside++
 		}
 	}
@@ -179,11 +190,11 @@ func endedInside(measured []Request, w Window) (int, float64) {
 	return inside, float64(inside) / float64(all)
 }
 
-func medianLatencyMS(requests []Request) float64 {
+func medianLatencyMS(measured []flight) float64 {
 	var ms []float64
-	for i := range requests {
-		if v, ok := requests[i].E2E(); ok && requests[i].OK() {
-			ms = append(ms, v)
+	for i := range measured {
+		if f := &measured[i]; f.answered && f.latency >= 0 {
+			ms = append(ms, float64(f.latency)/1e6)
 		}
 	}
 	if len(ms) == 0 {
