@@ -125,6 +125,9 @@ func RowOf(o Origin, m *Measurement) Row {
 	b.client(m.Client)
 	b.server(m.Server)
 	b.provenance(o, m)
+	if m.Source != nil {
+		b.untold(&m.Summary)
+	}
 
 	ready := m.Status == Full && !b.IsNull("headline_ttft_ms") && !b.IsNull("headline_request_throughput_rps")
 	b.SetBool("plot_ready", ready)
@@ -284,15 +287,7 @@ func (b *rowBuilder) summary(suffix string, s *Summary, osl int) {
 	if suffix == "" && s.DurationS > 0 {
 		b.SetFloat("duration_s", s.DurationS)
 	}
-	if s.Requests+s.Errors > 0 { // else nothing ended in the span, and all is NULL
-		b.SetInt("completed"+suffix, int64(s.Requests))
-		b.SetInt("failed"+suffix, int64(s.Errors))
-		b.SetFloat("error_rate"+suffix, float64(s.Errors)/float64(s.Requests+s.Errors))
-	}
-	if s.Requests > 0 {
-		b.SetInt("input_tokens"+suffix, s.InputTokens)
-		b.SetFloat("output_tokens"+suffix, s.OutputTokens)
-	}
+	b.counts(suffix, s)
 	b.SetFloatOf("request_throughput_rps"+suffix, s.RequestThroughput)
 	b.SetFloatOf("output_tps"+suffix, s.OutputThroughput)
 	b.SetFloatOf("total_tps"+suffix, s.TotalThroughput)
@@ -307,10 +302,13 @@ func (b *rowBuilder) summary(suffix string, s *Summary, osl int) {
 			continue
 		}
 		for _, stat := range distStats {
-			if stat.name == "std" && dist.N < 2 {
+			if stat.name == "std" && dist.N >= 0 && dist.N < 2 {
 				continue // one value has no deviation
 			}
 			b.SetFloat(d.column+"_"+stat.name+suffix, stat.of(dist))
+			if math.IsNaN(stat.of(dist)) {
+				b.absent[d.column+"_"+stat.name+suffix] = untold
+			}
 		}
 		if dist.Unanswered > 0 {
 			b.absent[d.column+"_*"+suffix] = fmt.Sprintf("%d of %d requests had no answer and count as endless: what falls among them is NULL", dist.Unanswered, dist.N)
@@ -326,12 +324,60 @@ func (b *rowBuilder) summary(suffix string, s *Summary, osl int) {
 	b.SetFloatOf("client_prefix_hit_rate"+suffix, s.PrefixHitRate)
 }
 
+// untold is why a column is NULL that the report of another tool lacks.
+const untold = "the report does not tell it"
+
+// untold says of quantities that are wholly absent why.
+func (b *rowBuilder) untold(s *Summary) {
+	for _, d := range distFields {
+		if d.of(s) == nil {
+			b.absent[d.column+"_*"] = untold
+		}
+	}
+	for _, c := range []string{"request_throughput_rps", "output_tps", "input_tps", "total_tps", "tps_per_user_median", "goodput_rps", "duration_s"} {
+		if _, said := b.absent[c]; b.IsNull(c) && !said {
+			b.absent[c] = untold
+		}
+	}
+}
+
+func (b *rowBuilder) counts(suffix string, s *Summary) {
+	told := func(column string, known bool) bool {
+		if !known {
+			b.absent[column+suffix] = untold
+		}
+		return known
+	}
+	requests, errors := s.Requests != Untold, s.Errors != Untold
+	if requests && errors && s.Requests+s.Errors == 0 {
+		return // nothing ended in the span, and all is NULL
+	}
+	if told("completed", requests) {
+		b.SetInt("completed"+suffix, int64(s.Requests))
+	}
+	if told("failed", errors) {
+		b.SetInt("failed"+suffix, int64(s.Errors))
+	}
+	if told("error_rate", requests && errors) {
+		b.SetFloat("error_rate"+suffix, float64(s.Errors)/float64(s.Requests+s.Errors))
+	}
+	if s.Requests == 0 {
+		return
+	}
+	if told("input_tokens", s.InputTokens != Untold) {
+		b.SetInt("input_tokens"+suffix, s.InputTokens)
+	}
+	if told("output_tokens", s.OutputTokens != Untold) {
+		b.SetFloat("output_tokens"+suffix, s.OutputTokens)
+	}
+}
+
 func (b *rowBuilder) lengths(name string, d *Dist) {
 	if d == nil || d.N == 0 {
 		return
 	}
 	b.SetFloat("mean_"+name, d.Mean)
-	if d.N > 1 {
+	if d.N != 1 {
 		b.SetFloat("std_"+name, d.Std)
 	}
 }
@@ -451,6 +497,12 @@ func (b *rowBuilder) provenance(o Origin, m *Measurement) {
 	b.SetText("source_path", o.Source)
 	if d, ok := o.Artifacts[o.Source]; ok {
 		b.SetText("source_sha256", d.String())
+	}
+	if src := m.Source; src != nil {
+		b.SetText("source_format", src.Format)
+		b.SetText("source_path", src.Path)
+		b.SetText("source_sha256", src.SHA256.String())
+		b.SetText("importer_version", src.Importer)
 	}
 	if m.Driver.Command != nil {
 		command := make([]any, len(m.Driver.Command))

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -86,9 +87,14 @@ func (m *Measurement) check() error {
 }
 
 func (s *Summary) check(path string) error {
-	requests, errs, input := float64(s.Requests), float64(s.Errors), float64(s.InputTokens)
+	requests, errs, input, output := float64(s.Requests), float64(s.Errors), float64(s.InputTokens), s.OutputTokens
+	for _, count := range []*float64{&requests, &errs, &input, &output} {
+		if *count == Untold {
+			*count = 0
+		}
+	}
 	if err := firstNegative(path, map[string]*float64{
-		"duration_s": &s.DurationS, "requests": &requests, "errors": &errs, "input_tokens": &input, "output_tokens": &s.OutputTokens,
+		"duration_s": &s.DurationS, "requests": &requests, "errors": &errs, "input_tokens": &input, "output_tokens": &output,
 		"request_throughput_rps": s.RequestThroughput, "output_throughput_tps": s.OutputThroughput, "total_throughput_tps": s.TotalThroughput,
 		"per_user_tps": s.PerUserThroughput, "goodput_rps": s.Goodput, "b_eff": s.EffectiveBatch, "prefix_hit_rate": s.PrefixHitRate,
 	}); err != nil {
@@ -112,12 +118,15 @@ func (d *Dist) check(path string) error {
 	switch {
 	case d == nil || d.N == 0:
 		return nil
-	case d.N < 0:
+	case d.N < 0 && d.N != Untold:
 		return fmt.Errorf("field %s.n is %d", path, d.N)
 	case d.Min < 0 || d.Std < 0:
 		return fmt.Errorf("field %s: a value or a deviation is below zero (min %g, std %g)", path, d.Min, d.Std)
 	}
-	order := []float64{d.Min, d.P50, d.P90, d.P95, d.P99, d.Max}
+	order := slices.DeleteFunc([]float64{d.Min, d.P50, d.P90, d.P95, d.P99, d.Max}, math.IsNaN)
+	if len(order) == 0 {
+		return nil
+	}
 	for i := range order[1:] {
 		if order[i+1] < order[i]*(1-1e-9) { // an interpolated percentile may be off by a rounding
 			return fmt.Errorf("field %s: min, p50, p90, p95, p99, max do not rise: %v", path, order)

@@ -12,9 +12,10 @@ import (
 //
 // Where requests without an answer count as +Inf (the *_intended_ms of a
 // Summary), a percentile that falls among them is +Inf, and so is the mean.
-// JSON has no infinity: it holds null there.
+// A statistic that the report of another tool does not tell is NaN. JSON has
+// neither: it holds null there.
 type Dist struct {
-	N          int     `json:"n"`
+	N          int     `json:"n"`                    // Untold if a report does not say how many
 	Unanswered int     `json:"unanswered,omitempty"` // of N: no value, counted as +Inf
 	Mean       float64 `json:"mean"`
 	Std        float64 `json:"std"` // sample deviation (n-1); 0 for one value
@@ -237,11 +238,20 @@ func (d Dist) MarshalJSON() ([]byte, error) {
 	})
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote.
+// UnmarshalJSON reads what MarshalJSON wrote. What is null where no request is
+// unanswered, or is missing, is NaN.
 func (d *Dist) UnmarshalJSON(b []byte) error {
-	var j distJSON
+	nan := number(math.NaN())
+	j := distJSON{Mean: nan, Std: nan, Min: nan, P50: nan, P90: nan, P95: nan, P99: nan, Max: nan}
 	if err := json.Unmarshal(b, &j); err != nil {
 		return err
+	}
+	if j.Unanswered == 0 {
+		for _, x := range []*number{&j.Mean, &j.Std, &j.Min, &j.P50, &j.P90, &j.P95, &j.P99, &j.Max} {
+			if math.IsInf(float64(*x), 0) {
+				*x = nan
+			}
+		}
 	}
 	ci := func(i *intervalJSON) *Interval {
 		if i == nil {

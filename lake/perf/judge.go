@@ -193,7 +193,7 @@ func edgesDoubt(whole, steady Summary) []string {
 // SampleDoubts names the percentiles of a summary that rest on too few
 // requests to be claimed at ClaimConfidence.
 func SampleDoubts(s Summary) []string {
-	if s.TTFT == nil {
+	if s.TTFT == nil || s.TTFT.N == Untold {
 		return nil
 	}
 	var doubts []string

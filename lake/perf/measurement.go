@@ -1,6 +1,10 @@
 package perf
 
-import "time"
+import (
+	"time"
+
+	"pipeline/internal/digest"
+)
 
 // A Status says how much of an answer a measurement is.
 type Status string
@@ -20,6 +24,7 @@ type Measurement struct {
 	Reasons   []string  `json:"reasons,omitempty"` // why Status is not FULL
 	Doubts    []string  `json:"doubts,omitempty"`  // warnings that travel with the numbers
 	Simulated bool      `json:"simulated"`         // the endpoint was a simulation
+	Source    *Source   `json:"source,omitempty"`  // the report it was taken from, nil if this program measured
 	Setting   Setting   `json:"setting"`           // everything the numbers depend on
 	Driver    Driver    `json:"driver"`            // what measured
 	Start     time.Time `json:"start"`             // wall clock at offset 0 of all *_ns offsets, UTC
@@ -42,6 +47,14 @@ type Driver struct {
 	Name    string   `json:"name"`    // native, aiperf, vllm-bench
 	Version string   `json:"version"` // of the tool
 	Command []string `json:"command"` // the exact command line, secrets redacted; for native, its parameters
+}
+
+// A Source is the report of another tool from which a measurement was taken.
+type Source struct {
+	Format   string        `json:"format"`   // of the report: vllm-bench-json
+	Path     string        `json:"path"`     // its name in what was imported
+	SHA256   digest.Digest `json:"sha256"`   // of its bytes
+	Importer string        `json:"importer"` // what read it, with its version
 }
 
 // A Workload is what was asked of the endpoint.
@@ -110,7 +123,11 @@ type RequestError struct {
 // OK reports whether the request was answered in full.
 func (r *Request) OK() bool { return r.Error == nil && r.FirstNS >= 0 }
 
-// A Summary is what follows from the requests of one span of time.
+// Untold is a count that a report of another tool does not tell.
+const Untold = -1
+
+// A Summary is what follows from the requests of one span of time, or what
+// another tool reports of it. Its counts may then be Untold, and its duration 0.
 type Summary struct {
 	DurationS         float64  `json:"duration_s"`
 	Requests          int      `json:"requests"` // answered in full, sent and ended inside the span
