@@ -81,7 +81,9 @@ func readResult(o pyjson.Object) (perf.Report, error) {
 		return report, err
 	}
 	requests, doubts := requestsOf(o, &report)
-	report.Requests = requests
+	if requests != nil {
+		report.Requests = perf.Slice(requests)
+	}
 	report.Doubts = append(report.Doubts, doubts...)
 	return report, o.Err()
 }

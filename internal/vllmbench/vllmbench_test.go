@@ -25,6 +25,15 @@ func readLog(t *testing.T, name string) []Block {
 	return blocks
 }
 
+func measured(t *testing.T, r perf.Report) perf.Measurement {
+	t.Helper()
+	m, err := r.Measure(r.Asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 // The block as the guide of vllm-ascend prints it, in the older wording.
 func TestLogOfAGuide(t *testing.T) {
 	blocks := readLog(t, "ascend.txt")
@@ -32,7 +41,7 @@ func TestLogOfAGuide(t *testing.T) {
 		t.Fatalf("blocks: %+v", blocks)
 	}
 	r := blocks[0].Report()
-	m := r.Measure(r.Asked)
+	m := measured(t, r)
 	s := m.Summary
 	if m.Status != perf.Full || s.Requests != 10 || s.Errors != 0 || s.InputTokens != 1374 || s.OutputTokens != 2663 || s.DurationS != 19.92 {
 		t.Errorf("%s %+v", m.Status, s)
@@ -65,7 +74,7 @@ func TestNoisyLog(t *testing.T) {
 	}
 	for i, b := range blocks[:4] {
 		r := b.Report()
-		m := r.Measure(r.Asked)
+		m := measured(t, r)
 		if m.Status != perf.Full {
 			t.Errorf("block %d is %s: %v", i, m.Status, m.Reasons)
 		}
@@ -74,7 +83,7 @@ func TestNoisyLog(t *testing.T) {
 		}
 	}
 	r := blocks[4].Report()
-	m := r.Measure(r.Asked)
+	m := measured(t, r)
 	if m.Status != perf.Partial || len(m.Reasons) != 1 || !strings.HasPrefix(m.Reasons[0], "truncated_block: the log ends inside the block (it begins at line") {
 		t.Errorf("the block that is cut: %s %q", m.Status, m.Reasons)
 	}
@@ -108,7 +117,7 @@ func TestLogFaults(t *testing.T) {
 			t.Errorf("%s: %v, %+v; want %q", name, err, blocks, c.want)
 		}
 		r := blocks[0].Report()
-		if m := r.Measure(r.Asked); m.Status != perf.Partial {
+		if m := measured(t, r); m.Status != perf.Partial {
 			t.Errorf("%s: status is %s", name, m.Status)
 		}
 	}
@@ -130,7 +139,7 @@ func TestInferenceX(t *testing.T) {
 		t.Fatal(results, err)
 	}
 	r := results[0]
-	m := r.Measure(r.Asked)
+	m := measured(t, r)
 	s := m.Summary
 	if r.Format != FormatInferenceX || m.Status != perf.Full || s.Requests != 640 || s.Errors != 0 {
 		t.Errorf("%s %s %+v %v", r.Format, m.Status, s, m.Reasons)
@@ -168,7 +177,7 @@ func TestPlainResult(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := results[0]
-	m := r.Measure(r.Asked)
+	m := measured(t, r)
 	s := m.Summary
 	if m.Status != perf.Full || r.Told["tp"] != "8" || r.Told["api"] != "completions" {
 		t.Errorf("%s %v, told %s", m.Status, m.Reasons, r.Told)
@@ -193,7 +202,7 @@ func TestAllFailed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := results[0].Measure(results[0].Asked)
+		m := measured(t, results[0])
 		if m.Status != perf.Failed || m.Failure == "" || m.Summary.TTFT != nil || m.Summary.RequestThroughput != nil || m.Summary.TPOT != nil {
 			t.Errorf("%s %q %+v", m.Status, m.Failure, m.Summary)
 		}
@@ -212,10 +221,14 @@ func TestDetailedResult(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := results[0]
-	if len(r.Requests) != 5 || r.Requests[0].SentNS != 0 || r.Requests[2].SentNS != 140e6 || r.Requests[4].Error.Message != "HTTP 503" {
-		t.Fatalf("requests: %+v", r.Requests)
+	var requests []perf.Request
+	for q := range r.Requests(true) {
+		requests = append(requests, *q)
 	}
-	m := r.Measure(r.Asked)
+	if len(requests) != 5 || requests[0].SentNS != 0 || requests[2].SentNS != 140e6 || requests[4].Error.Message != "HTTP 503" {
+		t.Fatalf("requests: %+v", requests)
+	}
+	m := measured(t, r)
 	near(t, "TTFT", m.Summary.TTFT.P50, 100)
 	near(t, "TPOT", m.Summary.TPOT.P50, 10)
 	near(t, "E2E", m.Summary.E2E.P50, 140)
@@ -304,7 +317,8 @@ func FuzzReadResults(f *testing.F) {
 
 // Whatever is read can be judged, and a failed run has no latency.
 func measure(t *testing.T, r perf.Report) {
-	m := r.Measure(r.Asked)
+	t.Helper()
+	m := measured(t, r)
 	if m.Status == perf.Failed && (m.Summary.TTFT != nil || m.Summary.OutputThroughput != nil) {
 		t.Fatalf("a failed run has numbers: %+v", m.Summary)
 	}

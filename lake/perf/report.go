@@ -19,10 +19,10 @@ type Report struct {
 	Asked    Workload  // as far as it tells
 	Start    time.Time // zero if it tells no instant
 	End      time.Time
-	Summary  Summary   // as the tool computed it
-	Requests []Request // its records of requests, nil if it keeps none
-	Reasons  []string  // why it can't be a full answer: it is truncated
-	Doubts   []string  // on what can't be brought to our definitions; each names its columns
+	Summary  Summary  // as the tool computed it
+	Requests Stream   // its records of requests, nil if it keeps none
+	Reasons  []string // why it can't be a full answer: it is truncated
+	Doubts   []string // on what can't be brought to our definitions; each names its columns
 }
 
 // UntoldDist is a Dist of n values (or Untold) of which nothing more is known.
@@ -50,15 +50,16 @@ const (
 // as those of any driver are, see Assess; the tool's own summary is then held
 // against ours. Without them the tool's numbers stand, and there is no steady
 // window.
-func (r *Report) Measure(asked Workload) Measurement {
-	var m Measurement
+func (r *Report) Measure(asked Workload) (Measurement, error) {
+	m := r.assessSummary(asked)
 	if r.Requests != nil {
-		m = Assess(r.Requests, asked, nil)
+		var err error
+		if m, err = AssessStream(r.Requests, asked, nil); err != nil {
+			return m, err
+		}
 		if m.Status != Failed {
 			m.Doubts = append(m.Doubts, differDoubts(&r.Summary, &m.Summary)...)
 		}
-	} else {
-		m = r.assessSummary(asked)
 	}
 	m.Driver, m.Start, m.End = r.Driver, r.Start, r.End
 	m.Doubts = append(m.Doubts, r.Doubts...)
@@ -66,7 +67,7 @@ func (r *Report) Measure(asked Workload) Measurement {
 	if len(r.Reasons) > 0 && m.Status == Full {
 		m.Status = Partial
 	}
-	return m
+	return m, nil
 }
 
 func (r *Report) assessSummary(asked Workload) Measurement {
