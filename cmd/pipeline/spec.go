@@ -45,7 +45,11 @@ func (a *app) loadPlan(path string, f specFlags) (*pipelines.Plan, error) {
 	if err != nil {
 		return nil, failed(err)
 	}
-	campaign, err := pipelines.Load(os.ReadFile, path)
+	var found peaks
+	campaign, err := pipelines.Load(found.reading(os.ReadFile), path)
+	if err == nil {
+		err = found.flags(f.set)
+	}
 	if err != nil {
 		return nil, usage(err)
 	}
@@ -57,6 +61,9 @@ func (a *app) loadPlan(path string, f specFlags) (*pipelines.Plan, error) {
 		}
 		if opt.Params, err = yaml.Parse(f.params, src); err != nil {
 			return nil, usage(err)
+		}
+		if found.text(f.params, src); found.faults != nil {
+			return nil, usage(found.faults.Err())
 		}
 	}
 	plan, err := campaign.Plan(reg, opt)

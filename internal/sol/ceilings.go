@@ -8,17 +8,22 @@ import (
 	"strings"
 
 	"pipeline/configs"
+	"pipeline/internal/digest"
 	"pipeline/internal/yaml"
 )
 
 // CeilingsSchema is the schema that ParseCeilings reads.
 const CeilingsSchema = "sol-ceilings/v1"
 
+const builtinFile = configs.CeilingsFile
+
 // Ceilings are the peaks of GPUs, by key.
 type Ceilings struct {
 	AsOf    string
 	file    string
+	sum     digest.Digest
 	gpus    map[string]GPU
+	words   map[string]string   // keys by the tokens and aliases that mean them
 	figures map[string]*float64 // by path, such as "b200_sm100.hbm3e_tbps"; nil: sources conflict
 	notes   map[string]string   // why a figure is null, by path
 }
@@ -77,12 +82,17 @@ type Conflict struct {
 // A GPU is one entry of the ceilings, in bytes and seconds.
 type GPU struct {
 	Key               string
+	File              string // that the entry stands in
 	Tokens, Aliases   []string
 	Vendor            string
 	ComputeCapability string
 	MemBytes          float64
 	Bandwidth         float64 // bytes/s, nominal
 	BandwidthPath     string  // where it stands, such as "b200_sm100.hbm3e_tbps"
+	// Clocked is bytes/s from bus width and memory clock, which may be less
+	// than the nominal figure. NaN: no source for the clock was read.
+	Clocked     float64
+	ClockedPath string
 	// LinkBandwidth is bytes/s per direction of the link that collectives
 	// use: NVLink, xGMI, or PCIe if there is neither. NaN if unknown.
 	LinkBandwidth float64
@@ -108,6 +118,7 @@ func BuiltinShape(name string) (*Shape, error) {
 }
 
 // ParseCeilings reads the text of a ceilings file; file is its name in messages.
+// What looks wrong is refused with its name: see checks.go.
 func ParseCeilings(file string, src []byte) (*Ceilings, error) {
 	var f ceilingsFile
 	if err := yaml.Unmarshal(file, src, &f); err != nil {
@@ -116,11 +127,20 @@ func ParseCeilings(file string, src []byte) (*Ceilings, error) {
 	if f.Schema != CeilingsSchema {
 		return nil, fmt.Errorf("%s: schema %q is not %q", file, f.Schema, CeilingsSchema)
 	}
-	c := &Ceilings{AsOf: f.AsOf, file: file, gpus: map[string]GPU{}, figures: map[string]*float64{}, notes: map[string]string{}}
+	c := &Ceilings{
+		AsOf: f.AsOf, file: file, sum: digest.Of(src),
+		gpus: map[string]GPU{}, words: map[string]string{}, figures: map[string]*float64{}, notes: map[string]string{},
+	}
 	for _, key := range slices.Sorted(maps.Keys(f.Keys)) {
 		spec := f.Keys[key]
 		c.addFigures(key, spec)
 		gpu, err := c.build(key, spec)
+		if err == nil {
+			err = c.check(key, spec)
+		}
+		if err == nil {
+			err = c.addWords(gpu)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
@@ -128,6 +148,46 @@ func ParseCeilings(file string, src []byte) (*Ceilings, error) {
 	}
 	return c, nil
 }
+
+// With lays the keys of a file of one's own over c: a key that c has is
+// replaced whole, others are added. The digest covers both files.
+func (c *Ceilings) With(file string, src []byte) (*Ceilings, error) {
+	own, err := ParseCeilings(file, src)
+	if err != nil {
+		return nil, err
+	}
+	both := &Ceilings{
+		AsOf: c.AsOf, file: c.file + " and " + file, sum: digest.Of([]byte(c.sum.String() + "\n" + own.sum.String())),
+		gpus: maps.Clone(c.gpus), words: map[string]string{}, figures: map[string]*float64{}, notes: map[string]string{},
+	}
+	for key, gpu := range own.gpus {
+		if err := c.checkAgainst(own, gpu); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		both.gpus[key] = gpu
+	}
+	for _, key := range both.Keys() {
+		gpu := both.gpus[key]
+		from := gpu.ceilings
+		for path, value := range from.figures {
+			if strings.HasPrefix(path, key+".") {
+				both.figures[path] = value
+				if note, has := from.notes[path]; has {
+					both.notes[path] = note
+				}
+			}
+		}
+		gpu.ceilings = both
+		both.gpus[key] = gpu
+		if err := both.addWords(gpu); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	return both, nil
+}
+
+// Digest names the text of the ceilings, and of the file laid over it.
+func (c *Ceilings) Digest() digest.Digest { return c.sum }
 
 // addFigures records each figure of a key under its path. A figure that the
 // file leaves out has no path, unless a conflict explains that it is null.
@@ -160,7 +220,7 @@ func (c *Ceilings) addFigures(key string, s gpuSpec) {
 // build makes the GPU of a key from figures that must be there.
 func (c *Ceilings) build(key string, s gpuSpec) (GPU, error) {
 	gpu := GPU{
-		Key: key, Tokens: s.Tokens, Aliases: s.Aliases, Vendor: s.Vendor, ComputeCapability: s.ComputeCapability,
+		Key: key, File: c.file, Tokens: s.Tokens, Aliases: s.Aliases, Vendor: s.Vendor, ComputeCapability: s.ComputeCapability,
 		BandwidthPath: key + "." + s.MemBWKey, Achievable: s.Achievable, Conflicts: s.Conflicts, Sources: s.Sources, ceilings: c,
 	}
 	if !strings.HasSuffix(s.MemBWKey, "_tbps") {
@@ -175,7 +235,10 @@ func (c *Ceilings) build(key string, s gpuSpec) (GPU, error) {
 		return GPU{}, err
 	}
 	gpu.Bandwidth, gpu.MemBytes = bandwidth*tera, memory*giga
-	gpu.LinkBandwidth = math.NaN()
+	gpu.Clocked, gpu.LinkBandwidth = math.NaN(), math.NaN()
+	if s.Clocked != nil {
+		gpu.Clocked, gpu.ClockedPath = *s.Clocked*tera, key+".hbm_tbps_clocked"
+	}
 	for _, link := range []*float64{s.NVLink, s.XGMI, s.PCIe} {
 		if link != nil {
 			gpu.LinkBandwidth = *link * giga
@@ -211,8 +274,17 @@ func (c *Ceilings) GPU(key string) (GPU, error) {
 	return GPU{}, c.unknownKey(key)
 }
 
+// Find returns the entry that a word means: a key, an exact token (B200, which
+// is not GB200), or an alias that is listed. Nothing is guessed from a prefix.
+func (c *Ceilings) Find(word string) (GPU, error) {
+	if key, ok := c.words[word]; ok {
+		return c.gpus[key], nil
+	}
+	return c.GPU(word)
+}
+
 func (c *Ceilings) unknownKey(key string) error {
-	return fmt.Errorf("CEIL_UNKNOWN: hardware %q has no key in %s (known: %s)", key, c.file, strings.Join(c.Keys(), ", "))
+	return fmt.Errorf("CEIL_UNKNOWN: hardware %q has no key in %s (known: %s); %%SoL is not computed", key, c.file, strings.Join(c.Keys(), ", "))
 }
 
 // Keys returns all hardware keys, sorted.
@@ -227,6 +299,18 @@ func (g GPU) Peak(dtype string) (flops float64, path string, err error) {
 	}
 	value, err := g.ceilings.Lookup(path)
 	return value * tera, path, err
+}
+
+// Reached returns the highest rate that the file says a tool reached on this
+// GPU, in the units of metric (hbm_tbps, bf16_tflops, fp8_tflops).
+func (g GPU) Reached(metric string) (Achievable, bool) {
+	var best Achievable
+	for _, a := range g.Achievable {
+		if a.Metric == metric && a.Value > best.Value {
+			best = a
+		}
+	}
+	return best, best.Value > 0
 }
 
 // MathDType is the input type with which this GPU multiplies weights of a

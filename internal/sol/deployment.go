@@ -10,45 +10,98 @@ const (
 	giga = 1e9
 )
 
+// A Layout says how a model is spread over GPUs.
+type Layout struct {
+	TP int // GPUs that share one copy of attention
+	DP int // such copies, each with sequences of its own
+	EP int // GPUs over which whole experts are spread; 1: experts are split as other matrices are
+}
+
+func (l Layout) String() string { return fmt.Sprintf("TP%d DP%d EP%d", l.TP, l.DP, l.EP) }
+
 // A Deployment is one replica: a shape on n GPUs of one kind.
+//
+// Data parallelism means two things, as in vLLM. Of a dense model it makes
+// Replicas that share nothing: a Deployment is one of them. Of a mixture of
+// experts it repeats attention only: each of the DP ranks has all attention
+// weights and sequences of its own, and experts are spread or split over all
+// ranks, which so make one replica.
 type Deployment struct {
-	Shape *Shape
-	GPU   GPU
-	GPUs  int
-	KV    KVFormat
-	// DPAttention: each GPU holds all attention weights and its own
-	// sequences, and experts are spread over all GPUs. Otherwise tensor
-	// parallelism.
-	DPAttention bool
+	Shape    *Shape
+	GPU      GPU
+	GPUs     int // of the replica
+	Replicas int // that are alike
+	Layout   Layout
+	KV       KVFormat
 
 	mathDType string
-	peak      float64 // FLOP/s of one GPU
+	peak      float64 // FLOP/s of one GPU; infinite if unknown
 	peakPath  string
+	peakErr   error
 }
 
 // Deploy puts a shape on gpus GPUs under tensor parallelism. It refuses a
 // split that cannot be, and a GPU whose needed peak is not known.
 func Deploy(shape *Shape, gpu GPU, gpus int, kv KVFormat) (*Deployment, error) {
-	if gpus <= 0 {
-		return nil, fmt.Errorf("deploy %s on %s: %d GPUs", shape.Name, gpu.Key, gpus)
+	return DeployAs(shape, gpu, Layout{TP: gpus, DP: 1, EP: 1}, kv)
+}
+
+// DeployAs is Deploy for any layout.
+func DeployAs(shape *Shape, gpu GPU, l Layout, kv KVFormat) (*Deployment, error) {
+	d, err := place(shape, gpu, l, kv)
+	if err == nil {
+		err = d.multiply(gpu.MathDType(shape.MainFormat()))
 	}
-	if shape.Heads()%gpus != 0 {
-		return nil, fmt.Errorf("deploy %s on %s: total number of attention heads (%d) must be divisible by tensor parallel size (%d)",
-			shape.Name, gpu.Key, shape.Heads(), gpus)
-	}
-	if kv == KVFP8DSMLA && (shape.MLA == nil || shape.MLA.Indexer == nil) {
-		return nil, fmt.Errorf("deploy %s on %s: kv cache dtype fp8_ds_mla is for sparse MLA only", shape.Name, gpu.Key)
-	}
-	if gpus > 1 && math.IsNaN(gpu.LinkBandwidth) {
-		return nil, fmt.Errorf("deploy %s on %s: no link figure, so %d GPUs cannot be put together", shape.Name, gpu.Key, gpus)
-	}
-	dtype := gpu.MathDType(shape.MainFormat())
-	peak, path, err := gpu.Peak(dtype)
 	if err != nil {
 		return nil, fmt.Errorf("deploy %s on %s: %w", shape.Name, gpu.Key, err)
 	}
-	return &Deployment{Shape: shape, GPU: gpu, GPUs: gpus, KV: kv, mathDType: dtype, peak: peak, peakPath: path}, nil
+	return d, nil
 }
+
+// place makes a deployment without a peak.
+func place(shape *Shape, gpu GPU, l Layout, kv KVFormat) (*Deployment, error) {
+	d := &Deployment{Shape: shape, GPU: gpu, GPUs: l.TP, Replicas: 1, Layout: l, KV: kv}
+	switch {
+	case l.TP <= 0 || l.DP <= 0 || l.EP <= 0:
+		return nil, fmt.Errorf("%s: a size below 1 (%d GPUs)", l, l.TP*l.DP)
+	case shape.Heads()%l.TP != 0:
+		return nil, fmt.Errorf("total number of attention heads (%d) must be divisible by tensor parallel size (%d)", shape.Heads(), l.TP)
+	case kv == KVFP8DSMLA && (shape.MLA == nil || shape.MLA.Indexer == nil):
+		return nil, fmt.Errorf("kv cache dtype fp8_ds_mla is for sparse MLA only")
+	case shape.MoE == nil && l.EP > 1:
+		return nil, fmt.Errorf("%s: a dense model has no experts to spread", l)
+	case shape.MoE == nil:
+		d.Replicas = l.DP
+	case l.EP != 1 && l.EP != l.TP*l.DP:
+		return nil, fmt.Errorf("%s: experts are spread over all %d GPUs or not at all", l, l.TP*l.DP)
+	default:
+		d.GPUs = l.TP * l.DP
+	}
+	if d.GPUs > 1 && math.IsNaN(gpu.LinkBandwidth) {
+		return nil, fmt.Errorf("no link figure, so %d GPUs cannot be put together", d.GPUs)
+	}
+	return d, nil
+}
+
+// multiply sets the input type of the matrix products.
+func (d *Deployment) multiply(dtype string) error {
+	peak, path, err := d.GPU.Peak(dtype)
+	if err != nil {
+		return err
+	}
+	d.mathDType, d.peak, d.peakPath, d.peakErr = dtype, peak, path, nil
+	return nil
+}
+
+// TotalGPUs counts the GPUs of all replicas.
+func (d *Deployment) TotalGPUs() int { return d.GPUs * d.Replicas }
+
+// PeakUnknown says why there is no compute ceiling, nil if there is one.
+// Without one, floors are those of memory alone: still floors, and lower.
+func (d *Deployment) PeakUnknown() error { return d.peakErr }
+
+// attentionCopies is how many ranks of a replica hold all attention weights.
+func (d *Deployment) attentionCopies() int { return d.GPUs / d.Layout.TP }
 
 // CeilingPaths names the figures that this deployment's floors rest on.
 func (d *Deployment) CeilingPaths() (bandwidth, compute string) {
@@ -60,15 +113,13 @@ func (d *Deployment) MathDType() string { return d.mathDType }
 
 // KVReplication is rho: how many GPUs hold the same cached token. Under TP,
 // KV heads repeat when there are fewer of them than GPUs, and the latent of
-// MLA, which has no heads, is on every GPU.
+// MLA, which has no heads, is on every GPU. A rank of data parallelism holds
+// its own sequences only.
 func (d *Deployment) KVReplication() float64 {
-	switch {
-	case d.DPAttention:
-		return 1
-	case d.Shape.MLA != nil:
-		return float64(d.GPUs)
+	if d.Shape.MLA != nil {
+		return float64(d.Layout.TP)
 	}
-	return max(1, float64(d.GPUs)/float64(d.Shape.GQA.KVHeads))
+	return max(1, float64(d.Layout.TP)/float64(d.Shape.GQA.KVHeads))
 }
 
 // KVBytesPerToken is what one cached token takes on all GPUs together.
@@ -82,7 +133,8 @@ func (d *Deployment) KVBytesPerToken() float64 {
 // not positive if the weights leave no room.
 func (d *Deployment) KVCapacityTokens(utilization, otherBytes float64) float64 {
 	n := float64(d.GPUs)
-	free := d.GPU.MemBytes*utilization - d.Shape.WeightBytes()/n - otherBytes
+	weights := d.Shape.WeightBytes() + float64(d.attentionCopies()-1)*d.Shape.attentionBytes()
+	free := d.GPU.MemBytes*utilization - weights/n - otherBytes
 	return free * n / d.KVBytesPerToken()
 }
 
@@ -112,8 +164,7 @@ func (d *Deployment) cost(bytes, flops float64) Cost {
 // DecodeStep is the cost of one step that decodes batch sequences with that
 // mean context. Its Floor is the TPOT floor.
 func (d *Deployment) DecodeStep(batch, context float64) Cost {
-	bytes := d.weightBytes(batch) + d.KVReplication()*batch*d.Shape.KVReadBytes(d.KV, context)
-	return d.cost(bytes, batch*d.FLOPsPerToken(context))
+	return d.decodeStep(batch, batch, context)
 }
 
 // FLOPsPerToken is what one decode token costs at that context:
@@ -124,30 +175,22 @@ func (d *Deployment) FLOPsPerToken(context float64) float64 {
 
 // Prefill is the cost of one whole prompt alone. Its Floor is the TTFT floor
 // of an unqueued request; a cached prefix shortens the prompt.
-func (d *Deployment) Prefill(tokens int) Cost {
+func (d *Deployment) Prefill(tokens int) Cost { return d.PrefillAfter(0, tokens) }
+
+// PrefillAfter is Prefill of a prompt whose first cached tokens are in the
+// cache already: they are read, and not computed.
+func (d *Deployment) PrefillAfter(cached, tokens int) Cost {
 	b := d.NewBatch()
-	b.Prefill(0, tokens, true)
-	return b.Cost()
+	b.Prefill(cached, tokens, true)
+	c := b.Cost()
+	// One prompt is on one rank, whose copy of attention alone is read.
+	others := float64(d.attentionCopies()-1) * d.Shape.attentionBytes()
+	return d.cost(c.Bytes-others, c.FLOPs)
 }
 
 func (d *Deployment) weightBytes(tokens float64) float64 {
 	bytes := d.Shape.StepWeightBytes(tokens)
-	if d.DPAttention {
-		bytes += float64(d.GPUs-1) * d.Shape.attentionBytes()
-	}
-	return bytes
-}
-
-// CommSeconds is the floor of tensor-parallel communication in a step with
-// that many tokens: 2 all-reduces a layer, each moving 2(n-1)/n of the bf16
-// activations over the link, and taking latency seconds besides.
-func (d *Deployment) CommSeconds(tokens, latency float64) float64 {
-	if d.GPUs == 1 {
-		return 0
-	}
-	n := float64(d.GPUs)
-	bytes := 2 * (n - 1) / n * tokens * float64(d.Shape.Hidden) * 2
-	return 2 * float64(d.Shape.Layers) * (bytes/d.GPU.LinkBandwidth + latency)
+	return bytes + float64(d.attentionCopies()-1)*d.Shape.attentionBytes()
 }
 
 // A Batch gathers the work of one step in which some sequences decode and

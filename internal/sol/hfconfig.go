@@ -70,7 +70,7 @@ func ParseShape(name string, config, quantConfig []byte) (*Shape, error) {
 		Name: name, ModelType: c.ModelType, Layers: c.Layers, Hidden: c.Hidden, Vocab: c.Vocab, MaxLen: c.MaxLen,
 		Embedding:     Component{"embedding", int64(c.Vocab) * int64(c.Hidden), BF16},
 		TiedEmbedding: c.TiedEmbedding,
-		KVDefault:     quant.kv,
+		KVDefault:     quant.kv, QuantMap: quant.source,
 	}
 	c.setAttention(s)
 	parts := newParts()
@@ -78,7 +78,7 @@ func ParseShape(name string, config, quantConfig []byte) (*Shape, error) {
 	parts.add("lm_head", int64(c.Vocab)*int64(c.Hidden), quant.format("lm_head"))
 	s.Fixed = parts.fixed
 	if c.experts() > 0 {
-		s.MoE = &MoE{Experts: c.experts(), TopK: c.ExpertsPerTok, Routed: parts.routed}
+		s.MoE = &MoE{Experts: c.experts(), TopK: c.ExpertsPerTok, Layers: c.moeLayers(), Routed: parts.routed}
 	}
 	return s, s.check()
 }
@@ -248,13 +248,28 @@ func (c *hfConfig) addMLA(p *parts, q quantMap, prefix string) {
 	}
 }
 
+// dense reports whether a layer of a mixture of experts has a plain MLP.
+func (c *hfConfig) dense(layer int) bool {
+	return layer < c.FirstDense || slices.Contains(c.MLPOnlyLayers, layer)
+}
+
+func (c *hfConfig) moeLayers() int {
+	n := 0
+	for layer := range c.Layers {
+		if !c.dense(layer) {
+			n++
+		}
+	}
+	return n
+}
+
 func (c *hfConfig) addMLP(p *parts, q quantMap, prefix string, layer int) {
 	d, e := int64(c.Hidden), int64(c.experts())
 	if e == 0 {
 		p.add("mlp", 3*d*int64(c.Intermediate), q.format(prefix+"mlp.gate_proj"))
 		return
 	}
-	if layer < c.FirstDense || slices.Contains(c.MLPOnlyLayers, layer) {
+	if c.dense(layer) {
 		p.add("dense_mlp", 3*d*int64(c.Intermediate), q.format(prefix+"mlp.gate_proj"))
 		return
 	}

@@ -34,6 +34,7 @@ type quantMap struct {
 	linear  Format
 	exclude []string
 	kv      KVFormat
+	source  string
 }
 
 // format of the matrix with that module name. The LM head stays bf16: no
@@ -68,13 +69,13 @@ func moduleMatches(pattern, module string) bool {
 }
 
 func parseQuant(inline *hfQuant, sidecar []byte) (quantMap, error) {
-	q := quantMap{linear: BF16, kv: KVBF16}
+	q := quantMap{linear: BF16, kv: KVBF16, source: QuantNone}
 	if sidecar != nil {
 		var m modelOpt
 		if err := json.Unmarshal(sidecar, &m); err != nil {
 			return q, fmt.Errorf("hf_quant_config.json: %w", err)
 		}
-		q.exclude = m.Quantization.Exclude
+		q.exclude, q.source = m.Quantization.Exclude, QuantSidecar
 		if m.Quantization.KVAlgo == "FP8" {
 			q.kv = KVFP8
 		}
@@ -83,7 +84,7 @@ func parseQuant(inline *hfQuant, sidecar []byte) (quantMap, error) {
 	if inline == nil {
 		return q, nil
 	}
-	q.exclude = append(inline.NotThese, inline.Ignore...)
+	q.exclude, q.source = append(inline.NotThese, inline.Ignore...), QuantInline
 	switch inline.Method {
 	case "fp8":
 		q.linear = FP8
@@ -128,6 +129,7 @@ func (s *Shape) Quantized(f Format) (*Shape, error) {
 		return nil, fmt.Errorf("model shape %q is already %s: only a bf16 checkpoint can be quantised while loading", s.Name, s.MainFormat())
 	}
 	out := *s
+	out.QuantMap = QuantAssumed
 	out.Fixed = requantise(s.Fixed, f)
 	if s.MoE != nil {
 		moe := *s.MoE

@@ -30,7 +30,18 @@ type Shape struct {
 	TiedEmbedding bool
 	// KVDefault is the KV format that the quant map asks for (vLLM's "auto").
 	KVDefault KVFormat
+	// QuantMap says where the formats come from: hf_quant_config.json, the
+	// quantization_config of config.json, or, for a label alone, assumed.
+	QuantMap string
 }
+
+// The values of Shape.QuantMap.
+const (
+	QuantNone    = "none" // all in bf16
+	QuantSidecar = "hf_quant_config.json"
+	QuantInline  = "config.json quantization_config"
+	QuantAssumed = "assumed_uniform" // every linear layer, by a label alone
+)
 
 // A Component is a group of parameters of one number format.
 type Component struct {
@@ -66,8 +77,28 @@ type Indexer struct{ Heads, HeadDim, TopK int }
 // MoE describes the routed experts of all MoE layers.
 type MoE struct {
 	Experts, TopK int
+	Layers        int // that have experts
 	// Routed are the parameters of all experts of all layers, by format.
 	Routed []Component
+}
+
+// AttentionText says in a line what kind of attention the shape has.
+func (s *Shape) AttentionText() string {
+	if m := s.MLA; m != nil {
+		text := fmt.Sprintf("MLA: %d heads, latent %d + %d rope", m.Heads, m.KVRank, m.RopeDim)
+		if ix := m.Indexer; ix != nil {
+			text += fmt.Sprintf("; sparse (DSA): an indexer of %d heads of %d picks %d tokens", ix.Heads, ix.HeadDim, ix.TopK)
+		}
+		return text
+	}
+	g := s.GQA
+	text := fmt.Sprintf("GQA: %d query heads, %d KV heads of %d", g.Heads, g.KVHeads, g.HeadDim)
+	for _, w := range g.Windows {
+		if w.Tokens > 0 {
+			text += fmt.Sprintf("; %d layers see the last %d tokens", w.Layers, w.Tokens)
+		}
+	}
+	return text
 }
 
 // latent is the cached width of MLA.
