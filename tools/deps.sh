@@ -8,6 +8,7 @@ missing=()
 need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
 need curl curl
 need strings binutils
+need clickhouse-server clickhouse-server
 if [ "${1:-}" = bench ]; then
 	need ninja ninja-build
 	need tmux tmux

@@ -46,6 +46,7 @@ A number that was not measured is NULL, never zero; extra_json.absent says why.`
 		Effect:  steps.Pure,
 		Ports: []steps.Port{
 			{Name: "cells", Doc: "cells with an artifact measurement.json", Required: true, Gaps: true, Reads: []string{"measurement.json"}},
+			profilePort(),
 		},
 		Outputs: []steps.Output{
 			{Name: "atlas.parquet", Doc: "the rows of atlas_v1, for any Parquet engine"},
@@ -82,6 +83,9 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 	warn(env, rows)
 	if s.Means {
 		rows = append(rows, perf.MeanRows(rows)...)
+	}
+	if err := addProfiles(env, rows); err != nil {
+		return err
 	}
 	text, err := perf.EncodeRows(perf.Atlas(), rows)
 	if err != nil {

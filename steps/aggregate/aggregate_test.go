@@ -64,7 +64,13 @@ func newWorld(t *testing.T, inputs []steps.Input) *world {
 
 func run(t *testing.T, inputs []steps.Input) (*world, error) {
 	t.Helper()
-	w := newWorld(t, inputs)
+	return runPorts(t, map[string][]steps.Input{"cells": inputs})
+}
+
+func runPorts(t *testing.T, in map[string][]steps.Input) (*world, error) {
+	t.Helper()
+	w := newWorld(t, nil)
+	w.env.In = in
 	kind := aggregate.Kind(writeText)
 	return w, kind.New().(steps.Runner).Run(t.Context(), w.env)
 }

@@ -8,9 +8,11 @@ import (
 	"pipeline/steps/campaigninit"
 	"pipeline/steps/cellrun"
 	"pipeline/steps/exec"
+	"pipeline/steps/profileimport"
 	"pipeline/steps/publish"
 	"pipeline/steps/render"
 	"pipeline/steps/serve"
+	"pipeline/steps/zymtracequery"
 )
 
 // Deps are what kinds need of the program around them.
@@ -29,6 +31,8 @@ func Kinds(d Deps) steps.Registry {
 		aggregate.Kind(d.Parquet),
 		render.Kind(),
 		publish.Kind(d.Lake),
+		profileimport.Kind(),
+		zymtracequery.Kind(),
 		exec.Kind,
 	)
 }
