@@ -188,7 +188,7 @@ func TestWhoKnowsWhom(t *testing.T) {
 // cmd/pipeline; the clock to it and to what measures time or writes it down.
 func TestWorldBelongsToCmd(t *testing.T) {
 	clock := []string{"cmd/pipeline", "engine", "engine/store", "internal/loadgen", "internal/vllmsim", "internal/endpoint",
-		"steps/cellrun", "steps/serve", "steps/stepstest"}
+		"internal/tool", "steps/cellrun", "steps/serve", "steps/stepstest"}
 	laws := []struct {
 		call string // package.Name
 		who  []string
