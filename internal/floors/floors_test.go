@@ -135,6 +135,7 @@ func TestHeavyDependenciesHaveOneImporter(t *testing.T) {
 	only := map[string]string{
 		"github.com/goccy/go-yaml":        "internal/yaml",
 		"github.com/expr-lang/expr":       "pipelines",
+		"github.com/parquet-go":           "internal/transcript",
 		"github.com/dominikbraun/graph":   "pipelines",
 		"github.com/marcboeker/go-duckdb": "lake",
 		"github.com/duckdb/duckdb-go":     "lake",
