@@ -15,6 +15,7 @@ type metric struct {
 	names []string
 	fold  func([]Sample) float64
 	keep  func(Sample) bool // nil keeps all
+	added bool              // fold adds the engines of a server up
 }
 
 // The names of vLLM today and before (V0 and the reference document).
@@ -34,8 +35,8 @@ func counters() []metric {
 func gauges() []metric {
 	return []metric{
 		{field: "kv_usage", names: []string{"vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"}, fold: maximum},
-		{field: "running", names: []string{"vllm:num_requests_running"}, fold: sum},
-		{field: "waiting", names: []string{"vllm:num_requests_waiting"}, fold: sum},
+		{field: "running", names: []string{"vllm:num_requests_running"}, fold: sum, added: true},
+		{field: "waiting", names: []string{"vllm:num_requests_waiting"}, fold: sum, added: true},
 		// A rate since the server's start, not over the run: used only where there are no counters.
 		{field: "prefix_hit_rate", names: []string{"vllm:prefix_cache_hit_rate", "vllm:gpu_prefix_cache_hit_rate"}, fold: maximum,
 			keep: func(s Sample) bool { return s.Value >= 0 }}, // V0 says -1 for "not known"

@@ -37,6 +37,8 @@ type Measurement struct {
 	Client  *Client  `json:"client,omitempty"`  // the health of the generator, nil if the driver does not tell
 	Server  *Server  `json:"server,omitempty"`  // the server's own counters over the run, nil if it has none
 	Failure string   `json:"failure,omitempty"` // root cause of FAILED, as the server's or the tool's log tells it
+
+	Evidence *Evidence `json:"evidence,omitempty"` // what the tool left of the run; nil for native
 }
 
 // MeasurementSchema names the shape of a Measurement.

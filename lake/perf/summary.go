@@ -312,7 +312,9 @@ const (
 	Poisson  = "poisson"  // requests are sent at exponential distances, whatever the server does
 )
 
-func (w Workload) open() bool { return w.Arrival == Constant || w.Arrival == Poisson }
+// open reports whether a schedule sends requests, one of the above or of
+// another tool: gamma, fixed_schedule.
+func (w Workload) open() bool { return w.Arrival != "" && w.Arrival != Closed }
 
 func (w Workload) limited() bool { return w.TTFTSLOms > 0 || w.TPOTSLOms > 0 || w.E2ESLOms > 0 }
 

@@ -7,7 +7,6 @@ import (
 	"pipeline/steps/aggregate"
 	"pipeline/steps/campaigninit"
 	"pipeline/steps/cellrun"
-	"pipeline/steps/dataset"
 	"pipeline/steps/exec"
 	"pipeline/steps/profileimport"
 	"pipeline/steps/publish"
@@ -28,7 +27,6 @@ func Kinds(d Deps) steps.Registry {
 	return steps.NewRegistry(
 		serve.Kind(serve.Launcher{Program: d.Executable, Args: []string{"sim"}}),
 		campaigninit.Kind(),
-		dataset.Kind(),
 		cellrun.Kind(),
 		aggregate.Kind(d.Parquet),
 		render.Kind(),
