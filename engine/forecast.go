@@ -265,7 +265,7 @@ func (e *Engine) lookup(n *pipelines.Node, key store.Key, now time.Time, in []fe
 
 // observations decides which of them look again: one with a record does if
 // something measured below it is selected, unless looking means opening a Hold
-// and nothing below would be measured.
+// and nothing below would be measured, or what it looks at never changes.
 func (c *forecaster) observations() {
 	below := newBelow(c.plan, func(n *pipelines.Node) bool {
 		return n.Kind.Effect == steps.Measure && c.sel.in[n.ID]
@@ -276,13 +276,19 @@ func (c *forecaster) observations() {
 	})
 	for i := range c.plan.Nodes {
 		n, p := &c.plan.Nodes[i], &c.Nodes[i]
-		if n.Kind.Effect != steps.Observe || p.Verdict != WillHit {
+		if n.Kind.Effect != steps.Observe || p.Verdict != WillHit || fixed(n) {
 			continue
 		}
 		if below[i] && (!c.opensHold(n) || runs[i]) {
 			p.Verdict, p.Reason = WillRun, LooksAgain
 		}
 	}
+}
+
+// fixed reports whether n is an observation of what never changes.
+func fixed(n *pipelines.Node) bool {
+	f, ok := n.Params.(steps.Fixed)
+	return ok && f.Fixed()
 }
 
 // newBelow says of each node whether one for which is holds is below it.

@@ -185,7 +185,7 @@ func (r *run) answer(n *pipelines.Node, key store.Key, p *Prospect, asForecast b
 		return nil, Aged
 	case rec == nil && reason == New && !asForecast && r.e.Store.OfNode(n.Name) != nil:
 		return nil, InputsChanged
-	case rec != nil && n.Kind.Effect == steps.Observe && !r.executed[n.ID]:
+	case rec != nil && n.Kind.Effect == steps.Observe && !r.executed[n.ID] && !fixed(n):
 		return nil, LooksAgain
 	}
 	return rec, reason

@@ -123,6 +123,26 @@ func TestChanges(t *testing.T) {
 	}
 }
 
+// What never changes is looked at once.
+func TestFixedIsNotLookedAtAgain(t *testing.T) {
+	w := newWorld()
+	e := w.engine(t, newHome(t))
+	plan := func(name string) *pipelines.Plan {
+		p := w.campaign(t, "1")
+		p.Nodes[0].Params.(*toy).fixed = true
+		p.Nodes[0].Params.(*toy).Arg = name
+		return p
+	}
+	mustRun(t, e, plan("a"), Options{})
+	w.took()
+	want(t, "forecast", forecastOf(t, e, plan("a"), Selection{}), "setup:hit cells[n=1]:hit atlas:hit report:hit lake:hit")
+	mustRun(t, e, plan("a"), Options{})
+	want(t, "did", w.took(), "")
+	// Also where the key is known only on the way: another name is another thing.
+	mustRun(t, e, plan("b"), Options{})
+	want(t, "did", w.took(), "probe b")
+}
+
 func TestOfflineSaysHowOld(t *testing.T) {
 	w := newWorld()
 	e := w.engine(t, newHome(t))

@@ -71,13 +71,16 @@ func (w *world) took() string {
 // A toy is a step of any effect but Hold. It writes what its inputs hold, or
 // what the world has for it.
 type toy struct {
-	w    *world
-	kind string
+	w     *world
+	kind  string
+	fixed bool
 
 	Arg   string     `json:"arg" key:"yes" doc:"What tells it from others of its kind."`
 	File  steps.File `json:"file" key:"yes" doc:"A file it depends on."`
 	Title string     `json:"title" key:"no" doc:"No identity."`
 }
+
+func (s *toy) Fixed() bool { return s.fixed }
 
 func (s *toy) Run(ctx context.Context, env *steps.Env) error {
 	what := strings.TrimSpace(s.kind + " " + s.Arg)

@@ -81,7 +81,7 @@ type Output struct {
 
 // A Step is one configured step: a pointer to a struct of parameters that
 // implements Runner, or Holder if its kind has the effect Hold. It may also
-// implement Checker, and a Publish step Landed.
+// implement Checker, a Publish step Landed, and an Observe step Fixed.
 type Step any
 
 // A Runner is a step that runs to its end.
@@ -114,6 +114,11 @@ type Live map[string]string
 // A Checker is a Step that can find faults in its parameters before anything
 // runs. The error names the parameter: &ParamError{"osl", err}.
 type Checker interface{ Check() error }
+
+// A Fixed is a step of effect Observe that knows whether what it looks at can
+// ever change: a file named by its content, a commit. If not, its record
+// serves for as long as its key stays, and nobody looks again.
+type Fixed interface{ Fixed() bool }
 
 // A ParamError is a fault of one parameter.
 type ParamError struct {

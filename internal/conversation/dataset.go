@@ -17,19 +17,20 @@ const DatasetSchema = "dataset/v1"
 
 // A Dataset is what is known about a file of conversations: dataset.json.
 type Dataset struct {
-	Schema   string        `json:"schema"`             // DatasetSchema
-	Name     string        `json:"name"`               // huggingface id, file name, or synthetic-agentic
-	Source   string        `json:"source"`             // what made it: huggingface, file or synthetic-agentic
-	Revision string        `json:"revision,omitempty"` // commit of a hub's data set
-	Config   string        `json:"config,omitempty"`   // of a hub's data set
-	Split    string        `json:"split,omitempty"`
-	License  string        `json:"license,omitempty"` // as the source states it
-	Seed     *int64        `json:"seed,omitempty"`    // that sampled it; nil is in the order of the source
-	Tokens   string        `json:"tokens"`            // what counted isl and osl
-	Digest   digest.Digest `json:"digest"`            // of conversations.jsonl
-	Summary  Summary       `json:"summary"`
-	Dropped  []Drop        `json:"dropped,omitempty"` // what of the source is not in it
-	Files    []SourceFile  `json:"files,omitempty"`   // what it was read from
+	Schema    string        `json:"schema"`              // DatasetSchema
+	Name      string        `json:"name"`                // huggingface id, file name, or synthetic-agentic
+	Source    string        `json:"source"`              // where it is from: huggingface, replay-playback, file or synthetic-agentic
+	Revision  string        `json:"revision,omitempty"`  // commit of a hub's data set
+	Converted string        `json:"converted,omitempty"` // commit of the hub's own conversion, if that was read
+	Config    string        `json:"config,omitempty"`    // of a hub's data set
+	Split     string        `json:"split,omitempty"`
+	License   string        `json:"license,omitempty"` // as the source states it
+	Seed      *int64        `json:"seed,omitempty"`    // that sampled it; nil is in the order of the source
+	Tokens    string        `json:"tokens"`            // what counted isl and osl
+	Digest    digest.Digest `json:"digest"`            // of conversations.jsonl
+	Summary   Summary       `json:"summary"`
+	Dropped   []Drop        `json:"dropped,omitempty"` // what of the source is not in it
+	Files     []SourceFile  `json:"files,omitempty"`   // what it was read from
 }
 
 // A Drop counts what was left out of a data set, or changed, for one reason.

@@ -41,14 +41,14 @@ func (r *Reader) convert(in row) (conversation.Conversation, error) {
 		return c, errors.New("nobody asks anything in it")
 	}
 	r.count(&c)
-	if err := r.cut(&c); err != nil {
+	if err := r.Cut(&c); err != nil {
 		return c, err
 	}
 	return c, c.Check()
 }
 
-// cut shortens a conversation to the limits.
-func (r *Reader) cut(c *conversation.Conversation) error {
+// Cut shortens a conversation to the limits. Its error says why nothing is left.
+func (r *Reader) Cut(c *conversation.Conversation) error {
 	if r.MaxTurns > 0 && len(c.Turns) > r.MaxTurns {
 		r.drop(fmt.Sprintf("conversation cut to %d turns", r.MaxTurns))
 		c.Turns = c.Turns[:r.MaxTurns]

@@ -51,7 +51,7 @@ func (r *Reader) File(path, name string) iter.Seq2[conversation.Conversation, er
 				return
 			}
 			if err != nil {
-				r.drop("row left out: " + err.Error())
+				r.LeaveOut(err)
 				continue
 			}
 			r.kept++
@@ -71,6 +71,12 @@ func (r *Reader) drop(why string) {
 	}
 	r.drops[why]++
 }
+
+// RowLeftOut begins the reason of a row that became no conversation.
+const RowLeftOut = "row left out: "
+
+// LeaveOut counts a row that became no conversation.
+func (r *Reader) LeaveOut(err error) { r.drop(RowLeftOut + err.Error()) }
 
 // Drops says what was left out or changed, by its reason.
 func (r *Reader) Drops() []conversation.Drop {

@@ -7,6 +7,7 @@ import (
 	"pipeline/steps/aggregate"
 	"pipeline/steps/campaigninit"
 	"pipeline/steps/cellrun"
+	"pipeline/steps/dataset"
 	"pipeline/steps/exec"
 	"pipeline/steps/profileimport"
 	"pipeline/steps/publish"
@@ -27,6 +28,7 @@ func Kinds(d Deps) steps.Registry {
 	return steps.NewRegistry(
 		serve.Kind(serve.Launcher{Program: d.Executable, Args: []string{"sim"}}),
 		campaigninit.Kind(),
+		dataset.Kind(),
 		cellrun.Kind(),
 		aggregate.Kind(d.Parquet),
 		render.Kind(),
