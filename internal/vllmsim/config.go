@@ -61,6 +61,7 @@ type Config struct {
 	// in unix nanoseconds: when its last token was due, and when it was
 	// written.
 	StampTokens bool
+	DCGM        DCGM
 	Faults      Faults
 
 	// Log takes vLLM-shaped log lines; nil: nowhere.
@@ -96,6 +97,7 @@ func Defaults() Config {
 		ReservedMemoryGB:     3.758096384,
 		TimeScale:            1,
 		MeanOutputTokens:     1024,
+		DCGM:                 DCGM{Interval: 100 * time.Millisecond, Node: "vllmsim-node", Names: legacyNames, Fields: allFields},
 	}
 }
 
@@ -124,22 +126,32 @@ func (c *Config) check() error {
 			return fmt.Errorf("simulated server: %s, got %v (vllmsim.Defaults is a good start)", f.name, f.got)
 		}
 	}
+	if err := c.DCGM.check(c.TensorParallelSize); err != nil {
+		return err
+	}
 	return c.Faults.check()
+}
+
+// ceilings are those of the Config, or the built-in ones.
+func (c *Config) ceilings() (*sol.Ceilings, error) {
+	if c.Ceilings != nil {
+		return c.Ceilings, nil
+	}
+	return sol.BuiltinCeilings()
 }
 
 // deploy resolves the shape, the hardware and the KV format.
 func (c *Config) deploy() (*sol.Deployment, error) {
-	shape, ceilings := c.Shape, c.Ceilings
+	shape := c.Shape
 	var err error
 	if shape == nil {
 		if shape, err = sol.BuiltinShape(c.ModelShape); err != nil {
 			return nil, err
 		}
 	}
-	if ceilings == nil {
-		if ceilings, err = sol.BuiltinCeilings(); err != nil {
-			return nil, err
-		}
+	ceilings, err := c.ceilings()
+	if err != nil {
+		return nil, err
 	}
 	if shape, err = c.quantized(shape); err != nil {
 		return nil, err

@@ -120,6 +120,7 @@ func (e *engine) begin(start instant) bool {
 		return false
 	}
 	e.step = e.pricing.price(e.parts, start)
+	e.metrics.began(e.step)
 	return true
 }
 
@@ -129,6 +130,7 @@ func (e *engine) end(lag time.Duration) {
 	defer e.metrics.mu.Unlock()
 	e.sched.finish(e.parts, e.step.Due, e.emit)
 	e.metrics.observeStep(e.step, e.sched, lag)
+	e.metrics.done, e.metrics.underWay = e.metrics.done.plus(e.pricing.work(e.step, 1)), Step{}
 	e.log.stats(e.step.Due, &e.metrics.totals)
 }
 

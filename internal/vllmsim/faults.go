@@ -2,6 +2,7 @@ package vllmsim
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -40,6 +41,9 @@ type Faults struct {
 	// come since the faults were set; 0: never. Crash kills it now.
 	CrashAfter int  `json:"crash_after"`
 	Crash      bool `json:"crash"`
+	// DCGM is a list of what is wrong with the exporter of GPU counters,
+	// separated by commas.
+	DCGM string `json:"dcgm"`
 }
 
 func (f *Faults) flags() []Flag {
@@ -59,6 +63,7 @@ func (f *Faults) flags() []Flag {
 		newFlag("fault-no-metrics", "no /metrics", &f.NoMetrics),
 		newFlag("fault-no-server-info", "no /server_info, as vLLM outside of development mode", &f.NoServerInfo),
 		newFlag("fault-crash-after", "requests after which the engine dies; 0: never", &f.CrashAfter),
+		newFlag("fault-dcgm", "what is wrong with the GPU counters, some of: "+strings.Join(dcgmFaultNames, ", "), &f.DCGM),
 	}
 }
 
@@ -77,7 +82,7 @@ func (f *Faults) check() error {
 	if f.StallAfter < 0 || f.ResetAfter < 0 || f.CoalesceTokens < 0 || f.CrashAfter < 0 || f.Stall < 0 || f.SlowStart < 0 {
 		return fmt.Errorf("faults: no count and no duration may be negative")
 	}
-	return nil
+	return parseDCGMFaults(f.DCGM).check()
 }
 
 // The draws of one request, one for each kind of fault.

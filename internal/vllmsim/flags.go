@@ -51,7 +51,7 @@ func (c *Config) Flags() []Flag {
 		newFlag("mean-output-tokens", "mean natural length of an answer when EOS is not ignored", &c.MeanOutputTokens),
 		newFlag("stamp-tokens", "put the due and written time of tokens into each chunk", &c.StampTokens),
 	}
-	return append(flags, c.Faults.flags()...)
+	return append(append(flags, c.DCGM.flags()...), c.Faults.flags()...)
 }
 
 // Args returns the arguments that make Defaults into c: those that differ.

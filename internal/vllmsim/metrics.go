@@ -10,6 +10,8 @@ import (
 type metrics struct {
 	mu              sync.Mutex
 	totals          Totals
+	done            work // by one GPU, in steps that ended
+	underWay        Step // the step that has begun; zero between two
 	kvBytesPerToken float64
 	success         map[finish]int
 	promptCached    int // prompt tokens of finished prefills that were cached
@@ -111,6 +113,13 @@ func (m *metrics) observeToken(seq *sequence, e emission) {
 	if generated > 1 {
 		m.tpot.observe((e.due - seq.firstToken).Seconds() / float64(generated-1))
 	}
+}
+
+// began notes the step under way, for who looks before it ends.
+func (m *metrics) began(s Step) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.underWay = s
 }
 
 // observeStep accounts a step. The engine holds mu.

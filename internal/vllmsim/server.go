@@ -28,6 +28,7 @@ type Server struct {
 	limits       limits
 	quantization string // in effect, in vLLM's words; "" for none
 	engine       *engine
+	collector    *collector
 	writer       writer
 	mux          *http.ServeMux
 	faults       atomic.Pointer[activeFaults]
@@ -51,6 +52,7 @@ func New(config Config) (*Server, error) {
 	}
 	s.engine.log.started(&s.config, s)
 	go s.engine.run()
+	go s.collector.run(s.quit)
 	return s, nil
 }
 
@@ -86,6 +88,11 @@ func build(config Config) (*Server, error) {
 		quit:    s.quit,
 		stopped: make(chan struct{}),
 	}
+	ceilings, err := config.ceilings()
+	if err != nil {
+		return nil, fmt.Errorf("simulated server: %w", err)
+	}
+	s.collector = newCollector(s, ceilings)
 	s.routes()
 	return s, nil
 }
@@ -131,6 +138,7 @@ func (s *Server) routes() {
 		"POST /tokenize":            s.serveTokenize,
 		"POST /detokenize":          s.serveDetokenize,
 		"GET /metrics":              s.serveMetricsUnlessFaulty,
+		"GET /dcgm/metrics":         s.serveDCGM,
 		"GET /health":               s.serveHealth,
 		"GET /ping":                 s.serveHealth,
 		"POST /ping":                s.serveHealth,
