@@ -1,5 +1,6 @@
 // Package configs holds the figures that the project takes from outside: the
-// ceilings of GPUs and the shapes of models. They are files, so that people
+// ceilings of GPUs and the shapes of models, and the thresholds by which next
+// levers are ranked. They are files, so that people
 // read, check and correct them without reading Go, and they are embedded, so
 // that the binary works alone. The package hands out bytes and parses nothing:
 // internal/sol reads the ceilings and the shapes. SOURCES.md says where each
@@ -14,7 +15,7 @@ import (
 	"strings"
 )
 
-//go:embed sol-ceilings.yaml models
+//go:embed sol-ceilings.yaml frontier.yaml models
 var files embed.FS
 
 // CeilingsFile is the name by which messages cite the embedded ceilings.
@@ -26,6 +27,18 @@ func Ceilings() []byte {
 	if err != nil {
 		// The file is part of the build, so this cannot happen.
 		panic(err)
+	}
+	return src
+}
+
+// FrontierFile is the name by which messages cite the embedded frontier.
+const FrontierFile = "configs/frontier.yaml"
+
+// Frontier returns the text of frontier.yaml (schema frontier/v1).
+func Frontier() []byte {
+	src, err := files.ReadFile("frontier.yaml")
+	if err != nil {
+		panic(err) // part of the build, as in Ceilings
 	}
 	return src
 }

@@ -243,3 +243,40 @@ func (b *Batch) Cost() Cost {
 	linear := 2*(s.ActiveParams()-s.lmHead())*float64(b.tokens) + 2*s.lmHead()*float64(b.samples)
 	return b.d.cost(b.d.weightBytes(float64(b.tokens))+b.kvBytes, linear+b.attention)
 }
+
+// Peak is the dense peak of the matrix units of one GPU, in FLOP/s.
+func (d *Deployment) Peak() float64 { return d.peak }
+
+// Clocked is the deployment on memory as fast as its clock says. False if no
+// source tells the clock.
+func (d *Deployment) Clocked() (*Deployment, bool) {
+	c := *d
+	c.GPU.Bandwidth, c.GPU.BandwidthPath = d.GPU.Clocked, d.GPU.ClockedPath
+	return &c, !math.IsNaN(d.GPU.Clocked)
+}
+
+// Reached is the deployment on a GPU that is as fast as tools have found this
+// one to be at best: its memory, and its matrix units where a tool measured
+// them. source names the rates. False if no tool measured the memory.
+func (d *Deployment) Reached() (r *Deployment, source string, ok bool) {
+	c := *d
+	memory, ok := d.GPU.Reached("hbm_tbps")
+	if !ok {
+		return nil, "", false
+	}
+	c.GPU.Bandwidth = memory.Value * tera
+	source = memory.text("TB/s")
+	if units, has := d.GPU.Reached(d.mathDType + "_tflops"); has && d.peakErr == nil {
+		c.peak = units.Value * tera
+		source += "; " + units.text("TFLOP/s "+d.mathDType)
+	}
+	return &c, source, true
+}
+
+func (a Achievable) text(unit string) string {
+	text := fmt.Sprintf("%g %s by %s (%s)", a.Value, unit, a.Tool, a.Source)
+	if a.Conditions != "" {
+		text = fmt.Sprintf("%g %s by %s, %s (%s)", a.Value, unit, a.Tool, a.Conditions, a.Source)
+	}
+	return text
+}

@@ -9,7 +9,8 @@ import (
 type Load struct {
 	// Batch is the effective batch: sequences that decode at once, over all
 	// replicas. It is output tok/s times TPOT, and not the concurrency: that
-	// counts what waits and what is in prefill too.
+	// counts what waits and what is in prefill too. It is a mean over time, so
+	// it may be below one; a step has one sequence at least.
 	Batch         float64
 	Input, Output float64 // mean tokens of a request
 	Cached        float64 // share of the input found in the prefix cache, 0 to 1
@@ -58,6 +59,7 @@ type Floors struct {
 
 // Floors of a load:
 //
+//	B           = max(1, batch of a replica)
 //	C           = input + output/2, the mean context over decode steps
 //	TPOT        = max(t_mem, t_flop) / acceptance length
 //	Decode      = B / TPOT / n
@@ -70,7 +72,7 @@ func (d *Deployment) Floors(l Load) (Floors, error) {
 	if err := l.check(); err != nil {
 		return Floors{}, err
 	}
-	n, batch := float64(d.GPUs), l.Batch/float64(d.Replicas)
+	n, batch := float64(d.GPUs), max(1, l.Batch/float64(d.Replicas))
 	accepted, tokens := 1.0, 1.0
 	if l.Drafted > 0 {
 		accepted, tokens = l.Accepted, 1+float64(l.Drafted)

@@ -139,11 +139,49 @@ func (s *Shape) Quantized(f Format) (*Shape, error) {
 	return &out, nil
 }
 
+// QuantizedRest returns the shape with its linear layers that are still bf16
+// in the format of the rest (fp8, if all are bf16), and how many bytes those
+// have now. The LM head stays as it is.
+func (s *Shape) QuantizedRest() (q *Shape, bf16Bytes float64) {
+	f := s.MainFormat()
+	if f == BF16 {
+		f = FP8
+	}
+	out := *s
+	out.QuantMap = QuantAssumed
+	rest := func(cs []Component) []Component {
+		kept := append([]Component(nil), cs...)
+		for i, c := range kept {
+			if linear(c.Name) && c.Format == BF16 {
+				bf16Bytes += c.Bytes()
+				kept[i].Format = f
+			}
+		}
+		return kept
+	}
+	out.Fixed = rest(s.Fixed)
+	if s.MoE != nil {
+		moe := *s.MoE
+		moe.Routed = rest(s.MoE.Routed)
+		out.MoE = &moe
+	}
+	return &out, bf16Bytes
+}
+
+// linear reports whether a component is made of the matrices that engines
+// quantise.
+func linear(name string) bool {
+	switch name {
+	case "attn", "mlp", "dense_mlp", "shared", "routed":
+		return true
+	}
+	return false
+}
+
 func requantise(cs []Component, f Format) []Component {
 	out := append([]Component(nil), cs...)
 	for i, c := range out {
-		switch c.Name {
-		case "attn", "mlp", "dense_mlp", "shared", "routed":
+		if linear(c.Name) {
 			out[i].Format = f
 		}
 	}

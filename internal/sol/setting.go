@@ -9,11 +9,29 @@ import (
 )
 
 // A Library is what deployments are made of: the ceilings of GPUs and the
-// shapes of models.
+// shapes of models. It keeps what it has read, and is for one goroutine.
 type Library struct {
 	Ceilings *Ceilings
 	// Own is the shape of settings that name none, nil if there is none.
 	Own *Shape
+
+	shapes map[string]*Shape // of the project, by name
+}
+
+// shape returns a shape that ships with the project.
+func (lib *Library) shape(name string) (*Shape, error) {
+	if s := lib.shapes[name]; s != nil {
+		return s, nil
+	}
+	s, err := BuiltinShape(name)
+	if err != nil {
+		return nil, err
+	}
+	if lib.shapes == nil {
+		lib.shapes = map[string]*Shape{}
+	}
+	lib.shapes[name] = s
+	return s, nil
 }
 
 // BuiltinLibrary returns the library that ships with the project.
@@ -118,7 +136,7 @@ func (s *settled) shape(lib *Library) (*Shape, error) {
 	shape := lib.Own
 	if name := s.text("model_shape"); name != "" {
 		var err error
-		if shape, err = BuiltinShape(name); err != nil {
+		if shape, err = lib.shape(name); err != nil {
 			return nil, fmt.Errorf("SOL_NO_SHAPE: %w", err)
 		}
 	}

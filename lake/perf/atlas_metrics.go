@@ -86,14 +86,14 @@ var headlineColumns = []Column{
 // spreadOf names the columns whose spread over trials is kept.
 var spreadOf = []string{
 	"request_throughput_rps", "output_tps", "total_tps", "goodput_rps", "ttft_ms_median", "ttft_ms_p99", "tpot_ms_median", "itl_ms_median", "e2el_ms_median",
-	"headline_request_throughput_rps", "headline_output_tps", "headline_tps_per_user", "headline_ttft_ms", "headline_ttft_p99_ms", "headline_tpot_ms", "headline_goodput_rps", "output_tps_per_gpu", "total_tps_per_gpu",
+	"headline_request_throughput_rps", "headline_output_tps", "headline_tps_per_user", "headline_ttft_ms", "headline_ttft_p99_ms", "headline_tpot_ms", "headline_goodput_rps", "output_tps_per_gpu", "total_tps_per_gpu", "pct_sol",
 }
 
 func spreadColumns() []Column {
 	cols := []Column{{Name: "trials_n", Type: Bigint, Group: GroupTrials, Doc: "FULL trials behind a mean."}}
 	for _, name := range spreadOf {
 		unit := ""
-		for _, c := range slices.Concat(summaryColumns("", GroupMetrics, ""), headlineColumns) {
+		for _, c := range slices.Concat(summaryColumns("", GroupMetrics, ""), headlineColumns, solColumns) {
 			if c.Name == name {
 				unit = c.Unit
 			}
@@ -147,28 +147,49 @@ var serverColumns = []Column{
 	{"j_per_total_token", Double, GroupDCGM, "J/token", "Energy an input or output token.", false, false},
 }
 
+// The floors of the group sol are those of the effective batch that was
+// measured, and not of the concurrency that was asked. docs/sol.md has the
+// formulas.
 var solColumns = []Column{
-	{"footprint_gb_per_token", Double, GroupSoL, "GB/token", "Bytes moved for an output token, at this batch and context.", false, false},
+	{"sol_bandwidth_key", Varchar, GroupSoL, "", "Path of the bandwidth in the ceilings: b200_sm100.hbm3e_tbps.", false, false},
+	{"sol_bandwidth_tbps", Double, GroupSoL, "TB/s", "The figure at sol_bandwidth_key, of one GPU.", false, false},
+	{"sol_compute_key", Varchar, GroupSoL, "", "Path of the dense peak in the ceilings: b200_sm100.dense_tflops.fp8.", false, false},
+	{"sol_compute_tflops", Double, GroupSoL, "TFLOP/s", "The figure at sol_compute_key, of one GPU.", false, false},
+	{"sol_batch", Double, GroupSoL, "sequences", "Effective batch of the floors: b_eff over headline_window.", false, false},
+	{"sol_input_tokens", Double, GroupSoL, "tokens", "Mean input of a request, for the floors.", false, false},
+	{"sol_output_tokens", Double, GroupSoL, "tokens", "Mean output of a request, for the floors.", false, false},
+	{"sol_cached_share", Double, GroupSoL, "", "Share of the input found in the prefix cache, for the floors, 0 to 1.", false, false},
+	{"footprint_gb_per_token", Double, GroupSoL, "GB/token", "Bytes moved for an output token, over all GPUs of a replica, at this batch and context.", false, false},
 	{"footprint_kind", Varchar, GroupSoL, "", "computed or declared.", false, false},
-	{"tpot_floor_ms", Double, GroupSoL, "ms", "Smallest possible TPOT.", false, false},
-	{"ttft_floor_ms", Double, GroupSoL, "ms", "Smallest possible TTFT.", false, false},
+	{"tpot_floor_ms", Double, GroupSoL, "ms", "Smallest possible TPOT: the larger of t_mem_ms and t_flop_ms, over acceptance_length.", false, false},
+	{"tpot_floor_noov_ms", Double, GroupSoL, "ms", "The same if memory and communication do not overlap.", false, false},
+	{"ttft_floor_ms", Double, GroupSoL, "ms", "Smallest possible TTFT of a request that does not wait.", false, false},
 	{"ceiling_output_tps_per_gpu_decode", Double, GroupSoL, "tok/s/GPU", "Ceiling of decode alone.", false, false},
-	{"ceiling_output_tps_per_gpu_agg", Double, GroupSoL, "tok/s/GPU", "Ceiling with prefill on the same GPUs.", false, false},
-	{"pct_sol_tpot", Double, GroupSoL, "%", "TPOT floor over measured TPOT.", false, false},
+	{"ceiling_output_tps_per_gpu_agg", Double, GroupSoL, "tok/s/GPU", "Ceiling with prefill on the same GPUs, one after the other.", false, false},
+	{"ceiling_output_tps_per_gpu_overlap", Double, GroupSoL, "tok/s/GPU", "Ceiling with prefill on the same GPUs, if they share steps without loss.", false, false},
+	{"pct_sol", Double, GroupSoL, "%", "The share of Speed of Light to show: pct_sol_kind says of which ceiling. NULL where it cannot be right; sol_notes says why.", false, false},
+	{"pct_sol_kind", Varchar, GroupSoL, "", "Ceiling of pct_sol: agg, or decode.", false, false},
+	{"pct_sol_clocked", Double, GroupSoL, "%", "pct_sol against the bandwidth that the memory clocks, where it is known.", false, false},
+	{"pct_achievable", Double, GroupSoL, "%", "pct_sol against the highest rates that a tool reached on this GPU.", false, false},
+	{"achievable_source", Varchar, GroupSoL, "", "Which rates those are.", false, false},
+	{"pct_sol_tpot", Double, GroupSoL, "%", "TPOT floor over measured median TPOT.", false, false},
 	{"pct_sol_tps_decode", Double, GroupSoL, "%", "Output tok/s/GPU over the ceiling of decode.", false, false},
 	{"pct_sol_tps_agg", Double, GroupSoL, "%", "Output tok/s/GPU over the ceiling with prefill.", false, false},
-	{"pct_sol_ttft", Double, GroupSoL, "%", "TTFT floor over measured TTFT.", false, false},
-	{"bound", Varchar, GroupSoL, "", "What binds the cell: memory, compute, communication, host.", false, false},
-	{"ai_flop_per_byte", Double, GroupSoL, "FLOP/B", "Arithmetic intensity.", false, false},
+	{"pct_sol_ttft", Double, GroupSoL, "%", "TTFT floor over measured median TTFT.", false, false},
+	{"bound", Varchar, GroupSoL, "", "What binds the decode step at best: memory, compute or communication.", false, false},
+	{"ai_flop_per_byte", Double, GroupSoL, "FLOP/B", "Arithmetic intensity of the decode step.", false, false},
 	{"ridge", Double, GroupSoL, "FLOP/B", "Intensity at which compute binds.", false, false},
-	{"t_mem_ms", Double, GroupSoL, "ms", "Time a step for memory.", false, false},
-	{"t_flop_ms", Double, GroupSoL, "ms", "Time a step for compute.", false, false},
-	{"t_comm_ms", Double, GroupSoL, "ms", "Time a step for communication.", false, false},
-	{"prefill_share", Double, GroupSoL, "", "Share of the time that prefill takes, 0 to 1.", false, false},
-	{"kv_capacity_tokens", Bigint, GroupSoL, "tokens", "Tokens the KV cache holds.", false, false},
-	{"loaded_weight_ratio", Double, GroupSoL, "", "Share of the weights a step reads, 0 to 1.", false, false},
+	{"t_mem_ms", Double, GroupSoL, "ms", "Time of a decode step for memory.", false, false},
+	{"t_flop_ms", Double, GroupSoL, "ms", "Time of a decode step for compute.", false, false},
+	{"t_comm_ms", Double, GroupSoL, "ms", "Time of a decode step for communication, by bytes alone.", false, false},
+	{"t_prefill_ms", Double, GroupSoL, "ms", "Part of the measured TPOT that prefill takes at least, at the measured request rate.", false, false},
+	{"prefill_share", Double, GroupSoL, "", "Share of the time that prefill takes under ceiling_output_tps_per_gpu_agg, 0 to 1.", false, false},
+	{"model_tflops_per_gpu", Double, GroupSoL, "TFLOP/s", "FLOPs of decode, by formula, over measured time. No counter tells it.", false, false},
+	{"hbm_pct_pred", Double, GroupSoL, "%", "Share of the bandwidth that decode must take at the measured throughput.", false, false},
+	{"kv_capacity_tokens", Bigint, GroupSoL, "tokens", "Tokens that the KV cache holds at most: nothing is kept for activations.", false, false},
+	{"loaded_weight_ratio", Double, GroupSoL, "", "Weights that the server loaded over those of the shape; above 1, kernels pad.", false, false},
 	{"sol_rigor", Varchar, GroupSoL, "", "L4 ncu, L3 DCGM, L1 proxy, or none.", false, false},
-	{"sol_notes", List, GroupSoL, "", "Notes on the model.", false, false},
+	{"sol_notes", List, GroupSoL, "", "Notes on the model: what was taken for granted, what is withheld and why.", false, false},
 }
 
 var dcgmColumns = []Column{

@@ -41,7 +41,13 @@ A cell that failed or is missing is a row with its reason. Each FULL cell that
 cannot be plotted, for want of a median TTFT or a request throughput, is warned
 about by name, and so is an atlas in which no cell can.
 
-A number that was not measured is NULL, never zero; extra_json.absent says why.`,
+A number that was not measured is NULL, never zero; extra_json.absent says why.
+
+Beside each row stands the Speed of Light of its setting, at the batch that was
+effective: floors of TPOT and TTFT, ceilings of throughput, and the shares of them
+that were reached, with the path of each ceiling in configs/sol-ceilings.yaml
+(docs/sol.md has the formulas). A share that cannot be right is withheld. What would
+bring the campaign nearer is ranked in frontier.json.`,
 		Version: 1,
 		Effect:  steps.Pure,
 		Ports: []steps.Port{
@@ -51,15 +57,23 @@ A number that was not measured is NULL, never zero; extra_json.absent says why.`
 		Outputs: []steps.Output{
 			{Name: "atlas.parquet", Doc: "the rows of atlas_v1, for any Parquet engine"},
 			{Name: "atlas.json", Doc: "the same rows as canonical JSON"},
+			{Name: frontierFile, Doc: "what to try next: where each cell's time goes, levers with their bounds, gates and costs (frontier-result/v1)"},
 		},
 		Show: true,
-		New:  func() steps.Step { return &Step{Means: true, write: write} },
+		New: func() steps.Step {
+			return &Step{Means: true, BuiltinCeilings: builtinCeilings(), BuiltinConfigs: builtinConfigs(), write: write}
+		},
 	}
 }
 
 // Step holds the parameters of one run.
 type Step struct {
-	Means bool `json:"means" key:"yes" doc:"Add a row for the mean over the trials of each setting."`
+	Means           bool       `json:"means" key:"yes" doc:"Add a row for the mean over the trials of each setting."`
+	Ceilings        steps.File `json:"ceilings" key:"yes" doc:"File of ceilings of your own, in the form of configs/sol-ceilings.yaml: its keys are added to those, or replace them."`
+	ModelConfig     steps.File `json:"model_config" key:"yes" doc:"The model's config.json, or its folder, for cells whose setting names no model_shape."`
+	BuiltinCeilings string     `json:"builtin_ceilings" key:"yes" doc:"Digest of the ceilings in this program, so that rows made with others are made again. Leave it out."`
+	Frontier        steps.File `json:"frontier" key:"yes" doc:"File of thresholds for next levers, and of levers that were tried, in the form of configs/frontier.yaml: it is laid over that."`
+	BuiltinConfigs  string     `json:"builtin_configs" key:"yes" doc:"Digest of the model shapes and thresholds in this program. Leave it out."`
 
 	write ParquetWriter
 }
@@ -81,10 +95,21 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 	}
 	perf.SortRows(rows)
 	warn(env, rows)
+	lib, err := s.library(env)
+	if err != nil {
+		return err
+	}
+	addFloors(lib, rows)
+	flagTPOT(rows)
 	if s.Means {
-		rows = append(rows, perf.MeanRows(rows)...)
+		means := perf.MeanRows(rows)
+		addMeanFloors(lib, rows, means)
+		rows = append(rows, means...)
 	}
 	if err := addProfiles(env, rows); err != nil {
+		return err
+	}
+	if err := s.putFrontier(env, lib, rows); err != nil {
 		return err
 	}
 	text, err := perf.EncodeRows(perf.Atlas(), rows)

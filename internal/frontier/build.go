@@ -1,0 +1,246 @@
+package frontier
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"pipeline/internal/sol"
+	"pipeline/lake/perf"
+)
+
+// Build finds the frontier of the rows of an atlas.
+func Build(rows []perf.Row, lib *sol.Library, config *Config) *Frontier {
+	b := &builder{config: config, cells: cellsOf(rows, lib, config), values: trialValues(rows)}
+	f := &Frontier{Schema: Schema, Cells: []Cell{}, Levers: []Lever{}, Refuted: []Lever{}}
+	for _, c := range b.cells {
+		f.Cells = append(f.Cells, c.verdict)
+	}
+	for _, l := range levers() {
+		b.consider(f, l)
+	}
+	f.Levers = f.Ranked(Mixed)
+	b.state(f, rows)
+	return f
+}
+
+type builder struct {
+	config *Config
+	cells  []*cell
+	values map[string][]float64
+}
+
+// consider adds a lever to the frontier, where it applies, and to the refuted
+// ones, where it was tried in vain.
+func (b *builder) consider(f *Frontier, l lever) {
+	var tried []trial
+	for _, t := range b.config.Tried {
+		if t.Lever == l.id {
+			tried = append(tried, trial{Tried: t})
+		}
+	}
+	tried = append(tried, triedHere(l, b.cells, b.values)...)
+	low := 1.0
+	for _, t := range tried {
+		if !t.refuted(b.config) {
+			low = max(low, t.Low)
+		}
+	}
+	out := Lever{ID: l.id, Name: l.name, Component: l.component, Risk: l.risk, Status: StatusOpen}
+	var at []*cell
+	for _, c := range b.cells {
+		k, ok := l.gain(c)
+		if !ok || l.throughputOnly && !b.mostLoaded(c) || done(tried, c, b.config) {
+			continue
+		}
+		high := c.high(k)
+		if high < b.config.Levers.LeastUnlock || math.IsInf(high, 0) {
+			continue
+		}
+		out.Gains = append(out.Gains, Gain{Cell: c.Text("cell_id"), Row: c.Text("row_uid"), Low: min(low, high), High: high, PartMS: 1e3 * k.part, Reduces: k.reduces, Basis: k.basis})
+		if k.first != "" {
+			out.Status, out.First = StatusMeasureFirst, k.first
+		}
+		at = append(at, c)
+	}
+	for _, t := range tried {
+		if t.refuted(b.config) {
+			refuted := Lever{ID: l.id, Name: l.name, Component: l.component, Risk: l.risk, Status: StatusRefuted, Gains: []Gain{}, Low: t.Low, High: t.High, Evidence: t.text(), Basis: where(t)}
+			f.Refuted = append(f.Refuted, refuted)
+		}
+	}
+	if len(at) == 0 {
+		return
+	}
+	b.weigh(&out, l, at)
+	f.Levers = append(f.Levers, out)
+}
+
+func where(t trial) string {
+	if t.Config == "" {
+		return "everywhere"
+	}
+	return "configuration " + t.Config
+}
+
+// done reports whether a lever was tried at a cell, or refuted for its
+// configuration: there it is no next lever.
+func done(tried []trial, c *cell, config *Config) bool {
+	for _, t := range tried {
+		if t.without == c.Text("row_uid") {
+			return true
+		}
+		if t.without == "" && t.refuted(config) && (t.Config == "" || t.Config == c.Text("config")) {
+			return true
+		}
+	}
+	return false
+}
+
+// mostLoaded reports whether no cell of the same configuration has more
+// streams: of those below it, the next step is measured already.
+func (b *builder) mostLoaded(c *cell) bool {
+	streams, _ := c.Int("concurrency")
+	return !slices.ContainsFunc(b.cells, func(o *cell) bool {
+		n, _ := o.Int("concurrency")
+		return n > streams && o.Text("config") == c.Text("config")
+	})
+}
+
+// weigh sets the interval, the cost, the value and the score of a lever.
+func (b *builder) weigh(out *Lever, l lever, at []*cell) {
+	best := 0
+	out.Low, out.High = 1, 1
+	for i, g := range out.Gains {
+		if g.High > out.High {
+			best = i
+		}
+		out.Low, out.High = max(out.Low, g.Low), max(out.High, g.High)
+	}
+	// The interval is that of the cell where the lever may give most.
+	out.Low, out.High, out.Basis = out.Gains[best].Low, out.Gains[best].High, out.Gains[best].Basis
+	out.Gate = b.gate(l, at[best])
+	for _, c := range at {
+		out.GPUHours += float64(b.config.Gate.Trials) * (b.config.Gate.LoadS + c.number("duration_s")) * float64(c.d.TotalGPUs()) / 3600
+	}
+	out.Cost = out.GPUHours * b.config.Risks[l.risk]
+	out.Value, out.Score = map[Focus]float64{}, map[Focus]float64{}
+	for _, focus := range Focuses() {
+		value := 0.0
+		for i, c := range at {
+			g := out.Gains[i]
+			value += b.weight(focus, c) * (math.Log(g.Low) + math.Log(g.High)) / 2
+		}
+		if l.throughputOnly && focus == Latency {
+			value = 0
+		}
+		out.Value[focus] = value
+		if out.Cost > 0 {
+			out.Score[focus] = value / out.Cost
+		}
+	}
+}
+
+func (b *builder) gate(l lever, c *cell) string {
+	text := fmt.Sprintf("%s with %s, %d trials on one node: proved if the 95 %% interval of the gain lies above %.2fx, refuted if it lies below", c.verdict.Shape, l.change, b.config.Gate.Trials, b.config.Levers.LeastUnlock)
+	if l.proof != "" {
+		text += "; and " + l.proof
+	}
+	return text
+}
+
+// weight of a cell under a focus; the weights of all cells sum to one.
+func (b *builder) weight(focus Focus, c *cell) float64 {
+	in := b.inFocus(focus)
+	if !slices.Contains(in, c) {
+		return 0
+	}
+	return 1 / float64(len(in))
+}
+
+// inFocus returns the cells that a focus looks at: few streams, many, or all.
+// Where a campaign has none, those nearest to it.
+func (b *builder) inFocus(focus Focus) []*cell {
+	streams := func(c *cell) int64 { n, _ := c.Int("concurrency"); return n }
+	if focus == Mixed || len(b.cells) == 0 {
+		return b.cells
+	}
+	least, most := int64(math.MaxInt64), int64(0)
+	for _, c := range b.cells {
+		least, most = min(least, streams(c)), max(most, streams(c))
+	}
+	low, high := max(b.config.Regimes.LatencyMax, least), min(b.config.Regimes.ThroughputMin, most)
+	return slices.DeleteFunc(slices.Clone(b.cells), func(c *cell) bool {
+		if focus == Latency {
+			return streams(c) > low
+		}
+		return streams(c) < high
+	})
+}
+
+// state decides whether the record of what is next is complete.
+func (b *builder) state(f *Frontier, rows []perf.Row) {
+	wall, where := b.wall()
+	open := slices.ContainsFunc(f.Levers, func(l Lever) bool { return l.Status == StatusOpen })
+	switch {
+	case open:
+		f.State = Open
+		f.Text = fmt.Sprintf("%d levers are open, %d wait for evidence, %d are refuted", count(f, StatusOpen), count(f, StatusMeasureFirst), len(f.Refuted))
+	case wall:
+		f.State, f.Text = Empty, "FRONTIER EMPTY: documented wall at "+where
+	case len(f.Levers) == 0 && len(f.Refuted) > 0 && len(b.cells) > 0:
+		f.State, f.Text = Empty, fmt.Sprintf("FRONTIER EMPTY: all %d levers that apply are refuted, at %s", len(f.Refuted), where)
+	case len(b.cells) == 0:
+		f.State, f.Text = Required, "FRONTIER_REQUIRED: no cell has floors, so that nothing says where its time goes: "+whyNone(rows)
+	case len(f.Levers) > 0:
+		f.State, f.Text = Required, "FRONTIER_REQUIRED: no lever is open, and those that may help wait for evidence; measure first: "+f.Levers[0].First
+	default:
+		f.State, f.Text = Required, "FRONTIER_REQUIRED: no lever applies, and no wall is documented: "+where
+	}
+}
+
+func count(f *Frontier, status string) int {
+	n := 0
+	for _, l := range f.Levers {
+		if l.Status == status {
+			n++
+		}
+	}
+	return n
+}
+
+// wall reports whether every cell is as near to what tools reached as can be
+// asked, and says how near the worst is.
+func (b *builder) wall() (bool, string) {
+	if len(b.cells) == 0 {
+		return false, "no cell has floors"
+	}
+	worst, text := math.Inf(1), ""
+	for _, c := range b.cells {
+		v, ok := c.Float("pct_achievable")
+		if !ok {
+			return false, "what tools reach on " + c.d.GPU.Key + " is not known"
+		}
+		if v < worst {
+			worst, text = v, c.Text("achievable_source")
+		}
+	}
+	return worst >= b.config.Wall, fmt.Sprintf("%.0f %% of achievable (%s)", worst, text)
+}
+
+func whyNone(rows []perf.Row) string {
+	var why []string
+	for _, r := range rows {
+		absent, _ := r.Extra()["absent"].(map[string]any)
+		for _, name := range []string{"group:sol", "pct_sol"} {
+			if text, ok := absent[name].(string); ok && !strings.HasPrefix(text, "SOL_NO_NUMBERS") && !slices.Contains(why, text) {
+				why = append(why, text)
+			}
+		}
+	}
+	if len(why) > 3 {
+		why = append(why[:3], fmt.Sprintf("and %d more reasons", len(why)-3))
+	}
+	return strings.Join(why, "; ")
+}
