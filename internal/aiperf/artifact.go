@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -185,14 +186,21 @@ func (f *folder) foreign() bool {
 		n, _ := io.ReadFull(file, head)
 		file.Close()
 		text := string(head[:n])
-		for _, mark := range []string{`"request_start_ns"`, `"aiperf_version"`, `"request_throughput"`, "Metric,avg,min,max"} {
+		for _, mark := range []string{`"request_start_ns"`, `"aiperf_version"`, "Metric,avg,min,max"} {
 			if strings.Contains(text, mark) {
 				return false
 			}
 		}
+		if metricRE.MatchString(text) {
+			return false
+		}
 	}
 	return true
 }
+
+// metricRE is a metric of AIPerf: an object, and not the number that other
+// tools have by this name.
+var metricRE = regexp.MustCompile(`"request_throughput"\s*:\s*\{`)
 
 // evidence returns every file of the run with its digest.
 func (f *folder) evidence() ([]perf.Artifact, error) {

@@ -291,7 +291,7 @@ func TestScanFaults(t *testing.T) {
 		"other version": {put("a/v1.json", `{"metadata":{"version":1},"benchmarks":[{}]}`), "", `v1.json (guidellm-json): field metadata.version is "1", and this reads 2`},
 		"other format":  {put("a/run.json", `{"aggregated_metrics":{}}`), GuideLLM, "run.json: it is genai-bench-json, not guidellm-json"},
 		"no format":     {put("a/x.json", `{}`), "xml", `format "xml" is not one of vllm-bench-json`},
-		"folder":        {filepath.Dir(put("b/readme.md", "hello")), "", "b holds no report: readme.md: it is no report that is known"},
+		"folder":        {filepath.Dir(put("b/readme.md", "hello")), "", "b: no report is there: readme.md: it is no report that is known"},
 		"not there":     {filepath.Join(dir, "nothing"), "", "no such file"},
 		"field":         {put("a/field.json", `{"aggregated_metrics":{"num_completed_requests":"many"}}`), "", `field.json (genai-bench-json): field aggregated_metrics.num_completed_requests: "many" is no number`},
 		"unit":          {put("a/unit.json", `{"aggregated_metrics":{},"_time_unit":"h"}`), "", `field _time_unit: "h" is neither s nor ms`},

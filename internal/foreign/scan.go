@@ -84,10 +84,14 @@ type Found struct {
 // Skipped is a file that holds no run.
 type Skipped struct{ Path, Why string }
 
-// Scan finds the sources in a file or a folder. With a format, all files must
-// be of it. A file that holds none is a fault if it is what was given, and is
-// listed if it lies in a folder; a folder without any is a fault.
-func Scan(root, format string) (*Found, error) {
+// ErrNone says that a folder holds no report.
+var ErrNone = errors.New("no report is there")
+
+// Scan finds the sources in a file or a folder, apart from those below the
+// folders in but. With a format, all files must be of it. A file that holds
+// none is a fault if it is what was given, and is listed if it lies in a
+// folder; a folder without any is ErrNone.
+func Scan(root, format string, but ...string) (*Found, error) {
 	if format != "" && !slices.Contains(FormatNames(), format) {
 		return nil, fmt.Errorf("format %.40q is not one of %s", format, strings.Join(FormatNames(), ", "))
 	}
@@ -102,13 +106,13 @@ func Scan(root, format string) (*Found, error) {
 		}
 		return &Found{Sources: []Source{{Path: filepath.Base(root), Format: name, file: root}}}, nil
 	}
-	s := scan{root: root, format: format, found: &Found{}, contexts: map[string]string{}}
+	s := scan{root: root, format: format, but: but, found: &Found{}, contexts: map[string]string{}}
 	if err := filepath.WalkDir(root, s.visit); err != nil {
 		return nil, err
 	}
 	s.settle()
 	if len(s.found.Sources) == 0 {
-		return nil, fmt.Errorf("%s holds no report: %s", filepath.Base(root), s.reasons())
+		return nil, fmt.Errorf("%s: %w: %s", filepath.Base(root), ErrNone, s.reasons())
 	}
 	return s.found, nil
 }
@@ -116,11 +120,15 @@ func Scan(root, format string) (*Found, error) {
 // scan is on its way through a folder.
 type scan struct {
 	root, format string
+	but          []string // folders that are left out
 	found        *Found
 	contexts     map[string]string // by folder, what describes the runs in it
 }
 
 func (s *scan) visit(path string, de fs.DirEntry, err error) error {
+	if err == nil && de.IsDir() && slices.Contains(s.but, path) {
+		return filepath.SkipDir
+	}
 	if err != nil || de.IsDir() {
 		return err
 	}

@@ -46,7 +46,7 @@ func Read(r io.Reader) ([]Object, error) {
 		if err := dec.Decode(&raw); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
-			return nil, syntax(err, dec.InputOffset(), n)
+			return nil, syntax(err, dec.InputOffset(), len(bytes.TrimRight(text, " \t\r\n")), n)
 		}
 		objects, err := objectsOf(raw, n)
 		if err != nil {
@@ -61,13 +61,13 @@ func Read(r io.Reader) ([]Object, error) {
 }
 
 // syntax says where the text stops to be JSON.
-func syntax(err error, offset int64, n int) error {
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("JSON value %d is cut off: the file ends inside it", n)
-	}
+func syntax(err error, offset int64, size, n int) error {
 	var s *json.SyntaxError
 	if errors.As(err, &s) {
 		offset = s.Offset
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) || offset > int64(size) {
+		return fmt.Errorf("JSON value %d is cut off: the file ends inside it", n)
 	}
 	return fmt.Errorf("JSON value %d is none from byte %d on: %w", n, offset, err)
 }

@@ -33,7 +33,7 @@ func ReadMeasurement(data []byte) (*Measurement, error) {
 			return nil, fmt.Errorf("measurement: field %s is missing", name)
 		}
 	}
-	if err := m.check(); err != nil {
+	if err := m.Check(); err != nil {
 		return nil, fmt.Errorf("measurement: %w", err)
 	}
 	return &m, nil
@@ -51,7 +51,8 @@ func plainJSONError(err error) error {
 	return err
 }
 
-func (m *Measurement) check() error {
+// Check refuses numbers that can't be. The error names the field.
+func (m *Measurement) Check() error {
 	if !slices.Contains([]Status{Full, Partial, Failed}, m.Status) {
 		return fmt.Errorf("field status is %.40q, want FULL, PARTIAL or FAILED", string(m.Status))
 	}

@@ -51,7 +51,7 @@ bring the campaign nearer is ranked in frontier.json.`,
 		Version: 1,
 		Effect:  steps.Pure,
 		Ports: []steps.Port{
-			{Name: "cells", Doc: "cells with an artifact measurement.json", Required: true, Gaps: true, Reads: []string{"measurement.json"}},
+			{Name: "cells", Doc: "cells with an artifact measurement.json, or several in one measurements.jsonl", Required: true, Gaps: true, Reads: []string{"measurement.json"}},
 			profilePort(),
 		},
 		Outputs: []steps.Output{
@@ -84,11 +84,11 @@ const source = "measurement.json"
 func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 	var rows []perf.Row
 	for i := range env.In["cells"] {
-		row, err := rowOf(&env.In["cells"][i])
+		more, err := rowsOf(&env.In["cells"][i])
 		if err != nil {
 			return err
 		}
-		rows = append(rows, row)
+		rows = append(rows, more...)
 	}
 	if len(rows) == 0 {
 		return fmt.Errorf("the port cells brought no cell: wire it to a cell_run step: %w", steps.ErrPermanent)

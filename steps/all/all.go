@@ -9,6 +9,7 @@ import (
 	"pipeline/steps/cellrun"
 	"pipeline/steps/dataset"
 	"pipeline/steps/exec"
+	"pipeline/steps/importbench"
 	"pipeline/steps/profileimport"
 	"pipeline/steps/publish"
 	"pipeline/steps/render"
@@ -36,5 +37,6 @@ func Kinds(d Deps) steps.Registry {
 		profileimport.Kind(),
 		zymtracequery.Kind(),
 		exec.Kind,
+		importbench.Kind(),
 	)
 }
