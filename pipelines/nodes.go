@@ -266,6 +266,9 @@ func (b *builder) node(i int, n Node) {
 	b.s.nodes[i] = n.ID
 	b.setPolicy(&n, policy)
 	if ok && !b.broken {
+		if c, has := n.Params.(steps.Completer); has {
+			c.Complete()
+		}
 		b.check(&n)
 		if !b.unwired {
 			b.connect(row, &n, &sum)

@@ -81,7 +81,7 @@ type Output struct {
 
 // A Step is one configured step: a pointer to a struct of parameters that
 // implements Runner, or Holder if its kind has the effect Hold. It may also
-// implement Checker, a Publish step Landed, and an Observe step Fixed.
+// implement Completer and Checker, a Publish step Landed, and an Observe step Fixed.
 type Step any
 
 // A Runner is a step that runs to its end.
@@ -114,6 +114,10 @@ type Live map[string]string
 // A Checker is a Step that can find faults in its parameters before anything
 // runs. The error names the parameter: &ParamError{"osl", err}.
 type Checker interface{ Check() error }
+
+// A Completer is a Step some of whose defaults follow from its other
+// parameters. Complete makes them explicit, before Check and before the key.
+type Completer interface{ Complete() }
 
 // A Fixed is a step of effect Observe that knows whether what it looks at can
 // ever change: a file named by its content, a commit. If not, its record

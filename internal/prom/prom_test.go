@@ -189,3 +189,30 @@ func deref(v *float64) any {
 	}
 	return *v
 }
+
+func TestPulse(t *testing.T) {
+	p := parse(t, "vllm:num_requests_running{engine=\"0\"} 2\nvllm:num_requests_running{engine=\"1\"} 3\nvllm:num_requests_waiting 4\n"+
+		"vllm:prompt_tokens_total 100\nvllm:generation_tokens_total 11\n").Pulse()
+	if p != (Pulse{Running: 5, Waiting: 4, Tokens: 111, Known: true}) {
+		t.Errorf("pulse %+v", p)
+	}
+	if p := parse(t, "vllm:num_requests_running 1\n").Pulse(); p.Known || p.Running != 1 {
+		t.Errorf("without counts of tokens: %+v", p)
+	}
+}
+
+// A tool takes its time before and after the load; what the server does then
+// is not of the load.
+func TestTrim(t *testing.T) {
+	at := func(running, kv string) Snapshot {
+		return parse(t, "vllm:num_requests_running "+running+"\nvllm:num_requests_waiting 0\nvllm:kv_cache_usage_perc "+kv+"\n")
+	}
+	r := Begin(at("0", "0"))
+	for _, s := range []Snapshot{at("0", "0.9"), at("2", "0.1"), at("0", "0.1"), at("4", "0.3"), at("0", "0.8")} {
+		r.Sample(s)
+	}
+	r.Trim()
+	if s := r.End(at("0", "0")); s.Samples != 3 || *s.RunningMean != 2 || *s.KVUsageMax != 0.3 {
+		t.Errorf("server %+v", s)
+	}
+}

@@ -72,9 +72,9 @@ func maximum(samples []Sample) float64 {
 // A Run gathers the snapshots of one measurement. Begin makes one.
 type Run struct {
 	counters map[string]*counter
-	gauges   map[string]*gauge
-	start    map[string]float64 // process_start_time_seconds by labels
-	samples  int
+	names    map[string]string    // of the metric that answered for a gauge
+	looks    []map[string]float64 // the gauges of each sample, by field
+	start    map[string]float64   // process_start_time_seconds by labels
 	restart  bool
 }
 
@@ -84,15 +84,9 @@ type counter struct {
 	seen        map[string]float64 // last value by labels, to notice a reset of one engine of many
 }
 
-type gauge struct {
-	name     string
-	n        int
-	sum, max float64
-}
-
 // Begin takes the snapshot before the load.
 func Begin(before Snapshot) *Run {
-	r := &Run{counters: map[string]*counter{}, gauges: map[string]*gauge{}, start: byLabels(before.samples[startTime])}
+	r := &Run{counters: map[string]*counter{}, names: map[string]string{}, start: byLabels(before.samples[startTime])}
 	for _, m := range counters() {
 		if v, ok := m.read(before); ok {
 			r.counters[m.field] = &counter{name: v.name, first: v.value, last: v.value, seen: v.parts}
@@ -103,21 +97,29 @@ func Begin(before Snapshot) *Run {
 
 // Sample takes a snapshot during the load.
 func (r *Run) Sample(s Snapshot) {
-	r.samples++
 	r.count(s)
+	look := map[string]float64{}
 	for _, m := range gauges() {
-		v, ok := m.read(s)
-		if !ok || !finite(v.value) {
-			continue
+		if v, ok := m.read(s); ok && finite(v.value) {
+			look[m.field], r.names[m.field] = v.value, v.name
 		}
-		g := r.gauges[m.field]
-		if g == nil {
-			g = &gauge{name: v.name, max: math.Inf(-1)}
-			r.gauges[m.field] = g
-		}
-		g.n++
-		g.sum += v.value
-		g.max = max(g.max, v.value)
+	}
+	r.looks = append(r.looks, look)
+}
+
+// Trim forgets the gauges of the samples before the server had the first
+// request, and after it had the last: a tool takes its time before and after
+// the load.
+func (r *Run) Trim() {
+	idle := func(look map[string]float64) bool {
+		running, told := look["running"]
+		return told && running == 0 && look["waiting"] == 0
+	}
+	for len(r.looks) > 0 && idle(r.looks[0]) {
+		r.looks = r.looks[1:]
+	}
+	for len(r.looks) > 0 && idle(r.looks[len(r.looks)-1]) {
+		r.looks = r.looks[:len(r.looks)-1]
 	}
 }
 

@@ -2,7 +2,6 @@ package tool
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +23,7 @@ type Run struct {
 	Dir     string        // its working folder
 	Log     io.Writer     // gets what it writes, without secrets; nil is nowhere
 	Secrets []string      // values that reach neither Log, nor Line, nor End
-	Line    func(string)  // is told each line, without colours; nil is nobody
+	Line    func(string)  // is told each line, without colours, also those that a progress bar writes over; nil is nobody
 	Limit   time.Duration // longest it may take; 0 is no limit
 	Grace   time.Duration // what it has between SIGTERM and SIGKILL
 }
@@ -167,7 +166,7 @@ const (
 var colourRE = regexp.MustCompile(`\x1b\[[0-9;?]*[ -/]*[@-~]`)
 
 // read takes what the program writes, until it has ended, and returns the last
-// lines. Of what a progress bar writes over, the last state is the line.
+// lines. What a progress bar writes over is no line of the log.
 func (r *Run) read(from io.Reader) string {
 	var secrets []string
 	for _, s := range r.Secrets {
@@ -179,14 +178,14 @@ func (r *Run) read(from io.Reader) string {
 	var tail []string
 	in := bufio.NewReaderSize(from, 64<<10)
 	for {
-		raw, err := readLine(in)
-		if len(raw) > 0 || err == nil {
-			line := hide.Replace(strings.ToValidUTF8(colourRE.ReplaceAllString(string(raw), ""), "?"))
+		raw, end, err := readLine(in)
+		line := hide.Replace(strings.ToValidUTF8(colourRE.ReplaceAllString(string(raw), ""), "?"))
+		if r.Line != nil && (line != "" || end == '\n') {
+			r.Line(line)
+		}
+		if end == '\n' || line != "" && err != nil {
 			if r.Log != nil {
 				fmt.Fprintln(r.Log, line)
-			}
-			if r.Line != nil {
-				r.Line(line)
 			}
 			tail = append(tail, line)
 			if len(tail) > 2*tailLines {
@@ -199,21 +198,23 @@ func (r *Run) read(from io.Reader) string {
 	}
 }
 
-// readLine reads up to the end of a line and returns what would be seen of it.
-func readLine(in *bufio.Reader) ([]byte, error) {
-	var line []byte
+// readLine reads up to the end of a line, or to where it will be written over,
+// and returns it with the byte that ended it.
+func readLine(in *bufio.Reader) (line []byte, end byte, err error) {
 	for {
-		part, err := in.ReadSlice('\n')
-		if len(line) < lineBytes {
-			line = append(line, part[:min(len(part), lineBytes)]...)
+		c, err := in.ReadByte()
+		switch {
+		case err != nil:
+			return line, 0, err
+		case c == '\r':
+			if next, err := in.Peek(1); err == nil && next[0] == '\n' {
+				continue
+			}
+			return line, c, nil
+		case c == '\n':
+			return line, c, nil
+		case len(line) < lineBytes:
+			line = append(line, c)
 		}
-		if errors.Is(err, bufio.ErrBufferFull) {
-			continue
-		}
-		line = bytes.TrimRight(line, "\r\n")
-		if i := bytes.LastIndexByte(line, '\r'); i >= 0 {
-			line = line[i+1:]
-		}
-		return line, err
 	}
 }

@@ -114,7 +114,7 @@ type Step struct {
 	SLO            SLO            `json:"slo" key:"yes" doc:"Limits of goodput; 0 is none."`
 	CacheRegime    string         `json:"cache_regime" key:"yes" enum:"cold,warm" doc:"State of the prefix cache."`
 	RequestTimeout steps.Duration `json:"request_timeout" key:"yes" min:"1s" doc:"Longest a request may take."`
-	StallTimeout   steps.Duration `json:"stall_timeout" key:"yes" min:"0s" doc:"Longest an answer may pause after its first content; 0 is no limit."`
+	StallTimeout   steps.Duration `json:"stall_timeout" key:"yes" min:"0s" doc:"Longest an answer may pause after its first content. A quarter more, and a load in which nothing moves at all is cut. 0 is no limit."`
 	MaxErrorRate   float64        `json:"max_error_rate" key:"yes" min:"0" max:"0.01" doc:"Share of requests that may fail before the measurement is PARTIAL."`
 	KeepRequests   bool           `json:"keep_requests" key:"yes" doc:"Write requests.jsonl."`
 	KeepChunks     bool           `json:"keep_chunks" key:"yes" doc:"Keep the arrival of each chunk in requests.jsonl."`

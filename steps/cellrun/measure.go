@@ -6,13 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
-	"pipeline/internal/digest"
 	"pipeline/internal/endpoint"
-	"pipeline/internal/loadgen"
 	"pipeline/lake/perf"
 	"pipeline/steps"
 )
@@ -76,7 +73,7 @@ func (c *cell) doubt(format string, a ...any) { c.doubts = append(c.doubts, fmt.
 // measure puts the load on the endpoint. An error means that there is nothing
 // to write: the endpoint cannot be reached, or ctx has ended before a request
 // was measured.
-func (c *cell) measure(ctx context.Context) (*perf.Measurement, []perf.Request, error) {
+func (c *cell) measure(ctx context.Context) (*perf.Measurement, perf.Stream, error) {
 	before, err := c.probe(ctx)
 	if err != nil {
 		return nil, nil, c.explain(fmt.Errorf("before the load: %w", err))
@@ -87,126 +84,129 @@ func (c *cell) measure(ctx context.Context) (*perf.Measurement, []perf.Request, 
 		m.Start, m.End = now, now
 		return m, nil, nil
 	}
-	meter := newMeter(c.client, time.Duration(c.step.ScrapeInterval))
-	result, err := loadgen.Run(ctx, c.config(ctx, meter))
+	return c.drive(ctx, drivers()[c.step.Driver], before)
+}
+
+// drive has a driver put the load on the endpoint, and judges what it saw.
+func (c *cell) drive(ctx context.Context, by driver, before endpoint.Observation) (*perf.Measurement, perf.Stream, error) {
+	watch, loadCtx := newWatch(ctx, c.patience())
+	meter := newMeter(c.client, time.Duration(c.step.ScrapeInterval), watch)
+	l, err := by.load(loadCtx, c, meter, watch)
 	meter.stop()
-	_, measured := outcome(result.Requests)
+	stall, isStalled := context.Cause(loadCtx).(*stalled)
+	watch.end()
 	switch {
-	case ctx.Err() != nil && measured == 0:
+	case ctx.Err() != nil && l == nil:
 		return nil, nil, ctx.Err()
+	case l == nil && isStalled:
+		l = &load{requests: perf.Slice(nil), start: c.env.Now(), end: c.env.Now(), driver: by.name(c)}
 	case ctx.Err() == nil && err != nil:
 		return nil, nil, c.explain(fmt.Errorf("put the load on %s: %w", c.client.URL(), err))
 	}
-	m := c.assess(result, meter)
+	m, err := c.assess(l, meter)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case ctx.Err() != nil && l.counts.measured == 0:
+		return nil, nil, ctx.Err()
+	}
+	if isStalled {
+		cutShort(m, stall.Error())
+		c.rootCause(m)
+	}
 	if ctx.Err() == nil {
 		c.after(ctx, m, before, meter)
 	}
 	if ctx.Err() != nil {
-		cutShort(m, context.Cause(ctx))
+		cutShort(m, fmt.Sprintf("cut_short: %v", context.Cause(ctx)))
 	}
 	m.Doubts = append(m.Doubts, c.doubts...)
-	return m, result.Requests, nil
+	c.doubts = nil
+	return m, l.requests, nil
 }
+
+// patience is how long nothing may move. A request that pauses ends by itself
+// at the stall timeout; what does not even do that is cut a little later. In an
+// open loop the next arrival may be far away.
+func (c *cell) patience() time.Duration {
+	limit := time.Duration(c.step.StallTimeout)
+	if limit > 0 && c.step.RequestRate > 0 {
+		limit += time.Duration(longestGap / c.step.RequestRate * float64(time.Second))
+	}
+	return limit + limit/4
+}
+
+// longestGap is how many mean gaps a gap between Poisson arrivals stays below,
+// but for one in 20,000: exp(-10).
+const longestGap = 10
 
 func (c *cell) probe(ctx context.Context) (endpoint.Observation, error) {
 	return endpoint.Probe(ctx, c.client, endpoint.Options{Model: c.model, ReadyTimeout: time.Duration(c.step.ReadyTimeout)})
 }
 
-// config is the run of the load generator.
-func (c *cell) config(ctx context.Context, meter *meter) loadgen.Config {
-	s := c.step
-	conf := loadgen.Config{
-		BaseURL: c.client.URL(), Model: c.model, Workload: s.workload(),
-		Token: loadgen.Token(c.access.APIKey),
-		TLS:   loadgen.TLS{CAFile: c.access.CAFile, InsecureSkipVerify: c.access.Insecure},
-		Stall: time.Duration(s.StallTimeout), Calibrate: s.Calibrate,
-		BeforeMeasured: func() error {
-			c.emptyCache(ctx)
-			meter.begin(ctx)
-			return nil
-		},
-		AfterMeasured: func() { meter.end(ctx) },
-		OnProgress:    c.progress,
-	}
-	if s.CacheRegime == cold {
-		// Prompts of this run alone, so that nothing of them is cached even
-		// where the cache cannot be emptied.
-		conf.Salt = fmt.Sprintf("%s %d", c.env.Campaign.RunID, c.env.Now().UnixNano())
-	}
-	return conf
+// salt is a text of this measurement alone.
+func (c *cell) salt() string {
+	return fmt.Sprintf("%s %d", c.env.Campaign.RunID, c.env.Now().UnixNano())
 }
 
-// emptyCache is done after the warm-up, which fills the cache.
-func (c *cell) emptyCache(ctx context.Context) {
+// emptyCache has the server forget its prefixes, if the cell is cold. It
+// reports whether it did.
+func (c *cell) emptyCache(ctx context.Context) bool {
 	if c.step.CacheRegime != cold {
-		return
+		return false
 	}
-	if err := c.client.ResetPrefixCache(ctx); err != nil {
+	err := c.client.ResetPrefixCache(ctx)
+	if err != nil {
 		c.doubt("cache_not_reset: the prefix cache was not emptied (%v); the prompts are new to the server, apart from what they share", err)
 	}
-}
-
-func (c *cell) progress(p loadgen.Progress) {
-	text := fmt.Sprintf("%d in flight", p.InFlight)
-	if p.Preparing {
-		text = "fitting prompts"
-	} else if p.TTFTms > 0 {
-		text = fmt.Sprintf("TTFT %.0f ms, %.0f tok/s", p.TTFTms, p.OutputTPS)
-	}
-	if p.Failed > 0 {
-		text += fmt.Sprintf(", %d failed", p.Failed)
-	}
-	unit := "requests"
-	if p.Warmup {
-		unit = "warm-up requests"
-	}
-	c.env.Progress(steps.Progress{Done: p.Done, Total: p.Total, Unit: unit, Text: text})
+	return err == nil
 }
 
 // assess turns what the driver saw into a measurement.
-func (c *cell) assess(r loadgen.Result, meter *meter) *perf.Measurement {
+func (c *cell) assess(l *load, meter *meter) (*perf.Measurement, error) {
 	asked := c.step.workload()
-	asked.DatasetDigest = r.PromptDigest
-	m := perf.Assess(r.Requests, asked, &r.Client)
-	m.Simulated = r.Simulated || c.identity.Value(endpoint.Simulated) == "true"
-	m.Setting = c.setting(asked)
-	m.Driver = c.driver()
-	m.Start, m.End = r.Start, r.End
-	m.Doubts = append(m.Doubts, r.Doubts...)
-	c.limitErrors(&m, r.Requests)
+	asked.DatasetDigest = l.prompts
+	m, err := perf.AssessStream(l.counted(), asked, l.client)
+	if err != nil {
+		return nil, fmt.Errorf("read what %s recorded: %w", l.driver.Name, err)
+	}
+	m.Simulated = l.simulated || c.identity.Value(endpoint.Simulated) == "true"
+	m.Setting = c.setting(asked, l.driver)
+	m.Driver = l.driver
+	m.Start, m.End = l.start, l.end
+	m.Doubts = append(m.Doubts, l.doubts...)
+	if m.Status == perf.Failed && l.failure != "" {
+		m.Failure, m.Reasons = l.failure, []string{l.failure}
+	}
+	lower(&m, l.reasons...)
+	c.limitErrors(&m)
 	m.Server = meter.server
 	c.doubts = append(c.doubts, meter.doubts...)
-	measured := slices.DeleteFunc(slices.Clone(r.Requests), func(r perf.Request) bool { return r.Warmup })
-	m.Doubts = append(m.Doubts, perf.Reconcile(measured, m.Server)...)
+	m.Doubts = append(m.Doubts, perf.ReconcileCounts(l.counts.answered, l.counts.tokens, m.Server)...)
 	c.judgeCache(&m)
-	if failed, _ := outcome(r.Requests); failed > 0 && m.Status != perf.Full {
+	if m.Summary.Errors > 0 && m.Status != perf.Full {
 		c.rootCause(&m)
 	}
-	return &m
+	return &m, nil
 }
 
-// outcome counts the measured requests.
-func outcome(requests []perf.Request) (failed, all int) {
-	for i := range requests {
-		if requests[i].Warmup {
-			continue
-		}
-		all++
-		if !requests[i].OK() {
-			failed++
-		}
+// lower makes a full measurement a part, for the reasons given.
+func lower(m *perf.Measurement, reasons ...string) {
+	if len(reasons) == 0 {
+		return
 	}
-	return failed, all
+	if m.Status == perf.Full {
+		m.Status = perf.Partial
+	}
+	m.Reasons = append(m.Reasons, reasons...)
 }
 
 // limitErrors applies a limit of the spec that is below the general one.
-func (c *cell) limitErrors(m *perf.Measurement, requests []perf.Request) {
-	failed, all := outcome(requests)
-	if m.Status != perf.Full || all == 0 || float64(failed)/float64(all) <= c.step.MaxErrorRate {
-		return
+func (c *cell) limitErrors(m *perf.Measurement) {
+	failed, all := m.Summary.Errors, m.Summary.Errors+m.Summary.Requests
+	if m.Status == perf.Full && all > 0 && float64(failed)/float64(all) > c.step.MaxErrorRate {
+		lower(m, fmt.Sprintf("errors: %d of %d requests failed; max_error_rate is %g", failed, all, c.step.MaxErrorRate))
 	}
-	m.Status = perf.Partial
-	m.Reasons = append(m.Reasons, fmt.Sprintf("errors: %d of %d requests failed; max_error_rate is %g", failed, all, c.step.MaxErrorRate))
 }
 
 // rootCause takes what the server's log says, which is nearer to the cause
@@ -251,13 +251,16 @@ func (c *cell) judgeCache(m *perf.Measurement) {
 	}
 }
 
-// cutShort marks a measurement that was stopped, by its time-out or by the
-// user. What had ended by then stays, as a part.
-func cutShort(m *perf.Measurement, cause error) {
+// cutShort marks a measurement that was stopped: by its time-out, by the user,
+// or because nothing moved any more. What had ended by then stays, as a part.
+func cutShort(m *perf.Measurement, why string) {
 	if m.Status == perf.Full {
 		m.Status = perf.Partial
 	}
-	m.Reasons = append([]string{fmt.Sprintf("cut_short: %v", cause)}, m.Reasons...)
+	if m.Status == perf.Failed && m.Summary.Errors == 0 {
+		m.Failure = why
+	}
+	m.Reasons = append([]string{why}, m.Reasons...)
 }
 
 // final reports whether to measure again would give the same reasons: they are
@@ -285,10 +288,7 @@ func (c *cell) after(ctx context.Context, m *perf.Measurement, before endpoint.O
 		return
 	case err != nil:
 		// It may have died under the load: what it answered stays, as a part.
-		if m.Status == perf.Full {
-			m.Status = perf.Partial
-		}
-		m.Reasons = append(m.Reasons, fmt.Sprintf("endpoint_lost: after the load: %v", err))
+		lower(m, fmt.Sprintf("endpoint_lost: after the load: %v", err))
 		c.rootCause(m)
 		return
 	case len(endpoint.Diff(before.Identity, now.Identity)) > 0:
@@ -306,19 +306,11 @@ func (c *cell) after(ctx context.Context, m *perf.Measurement, before endpoint.O
 
 // failed is a measurement without a request.
 func (c *cell) failed(why string) *perf.Measurement {
-	asked := c.step.workload()
+	asked, driver := c.step.workload(), drivers()[c.step.Driver].name(c)
 	return &perf.Measurement{
 		Schema: perf.MeasurementSchema, Status: perf.Failed, Reasons: []string{why}, Failure: why, Asked: asked,
-		Simulated: c.identity.Value(endpoint.Simulated) == "true", Setting: c.setting(asked), Driver: c.driver(), Doubts: c.doubts,
+		Simulated: c.identity.Value(endpoint.Simulated) == "true", Setting: c.setting(asked, driver), Driver: driver, Doubts: c.doubts,
 	}
-}
-
-func (c *cell) driver() perf.Driver {
-	params, err := digest.Canonical(c.step)
-	if err != nil {
-		params = []byte(err.Error())
-	}
-	return perf.Driver{Name: c.step.Driver, Version: fmt.Sprintf("protocol %d", protocol), Command: []string{"cell_run", string(params)}}
 }
 
 // explain adds why the server died, where its log tells.
@@ -341,7 +333,7 @@ func list(changes []endpoint.Change) string {
 }
 
 // write writes the measurement, and the requests a line each.
-func (c *cell) write(m *perf.Measurement, requests []perf.Request) error {
+func (c *cell) write(m *perf.Measurement, requests perf.Stream) error {
 	text, err := json.MarshalIndent(m, "", " ")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", measurementFile, err)
@@ -355,12 +347,15 @@ func (c *cell) write(m *perf.Measurement, requests []perf.Request) error {
 	}
 	return create(c.env, requestsFile, func(w io.Writer) error {
 		enc := json.NewEncoder(w)
-		for i := range requests {
-			r := requests[i]
-			if !c.step.KeepChunks {
-				r.ChunkNS = nil
+		for r, err := range requests(c.step.KeepChunks) {
+			if err != nil {
+				return err
 			}
-			if err := enc.Encode(&r); err != nil {
+			line := *r
+			if !c.step.KeepChunks {
+				line.ChunkNS = nil
+			}
+			if err := enc.Encode(&line); err != nil {
 				return err
 			}
 		}

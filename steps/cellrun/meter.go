@@ -19,6 +19,7 @@ const idleWait = 3 * time.Second
 type meter struct {
 	client   *endpoint.Client
 	interval time.Duration
+	watch    *watch             // is told each sample
 	run      *prom.Run          // nil: there is nothing to read
 	cancel   context.CancelFunc // ends the sampling
 	done     chan struct{}      // closed when it has ended
@@ -28,8 +29,8 @@ type meter struct {
 	doubts []string
 }
 
-func newMeter(c *endpoint.Client, interval time.Duration) *meter {
-	return &meter{client: c, interval: interval}
+func newMeter(c *endpoint.Client, interval time.Duration, w *watch) *meter {
+	return &meter{client: c, interval: interval, watch: w}
 }
 
 func (m *meter) doubt(format string, a ...any) {
@@ -71,6 +72,7 @@ func (m *meter) sample(ctx context.Context) {
 		switch {
 		case err == nil:
 			m.run.Sample(s)
+			m.watch.scraped(s.Pulse())
 		case ctx.Err() == nil:
 			m.lost++
 		}
@@ -117,13 +119,8 @@ func (m *meter) settled(ctx context.Context) (prom.Snapshot, float64, error) {
 		if err != nil {
 			return s, 0, err
 		}
-		running := 0.0
-		for _, name := range []string{"vllm:num_requests_running", "vllm:num_requests_waiting"} {
-			samples, _ := s.Find(name)
-			for _, x := range samples {
-				running += x.Value
-			}
-		}
+		pulse := s.Pulse()
+		running := pulse.Running + pulse.Waiting
 		if running == 0 {
 			return s, 0, nil
 		}

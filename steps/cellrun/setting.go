@@ -15,7 +15,7 @@ import (
 // setting is everything the numbers depend on: each column of atlas_v1 that is
 // part of a Setting is there, by its value, as unknown, or empty where it does
 // not apply.
-func (c *cell) setting(asked perf.Workload) perf.Setting {
+func (c *cell) setting(asked perf.Workload, by perf.Driver) perf.Setting {
 	s := perf.Setting{}
 	for _, name := range perf.Atlas().InGroup(perf.GroupIdentity, perf.GroupParallelism, perf.GroupServing,
 		perf.GroupWorkload, perf.GroupRegime, perf.GroupStack, perf.GroupPlace) {
@@ -23,8 +23,7 @@ func (c *cell) setting(asked perf.Workload) perf.Setting {
 	}
 	c.identitySetting(s)
 	c.workloadSetting(s, asked)
-	s["bench_backend"] = c.step.Driver
-	s["bench_version"] = c.driver().Version
+	s["bench_backend"], s["bench_version"] = by.Name, by.Version
 	s["cache_mode"] = c.step.CacheRegime
 	s["trial"] = strconv.Itoa(c.step.Trial)
 	delete(s, "focus") // of the campaign: publish adds it

@@ -265,6 +265,9 @@ func (c *testCase) run(t *testing.T, ctx context.Context) (map[string][]byte, er
 	if err := dec.Decode(step); err != nil {
 		return nil, fmt.Errorf("with.json: %w", err)
 	}
+	if c, ok := step.(steps.Completer); ok {
+		c.Complete()
+	}
 	if ch, ok := step.(steps.Checker); ok {
 		if err := ch.Check(); err != nil {
 			return nil, err
