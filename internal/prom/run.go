@@ -72,10 +72,18 @@ func maximum(samples []Sample) float64 {
 // A Run gathers the snapshots of one measurement. Begin makes one.
 type Run struct {
 	counters map[string]*counter
-	names    map[string]string    // of the metric that answered for a gauge
-	looks    []map[string]float64 // the gauges of each sample, by field
-	start    map[string]float64   // process_start_time_seconds by labels
+	looks    []map[string]look  // the gauges of each sample, by field
+	start    map[string]float64 // process_start_time_seconds by labels
 	restart  bool
+
+	gauges  map[string]*gauge // what the looks say, at the end
+	samples int               // looks
+}
+
+// A look is a gauge in one sample.
+type look struct {
+	name  string
+	value float64
 }
 
 type counter struct {
@@ -84,9 +92,15 @@ type counter struct {
 	seen        map[string]float64 // last value by labels, to notice a reset of one engine of many
 }
 
+type gauge struct {
+	name     string
+	n        int
+	sum, max float64
+}
+
 // Begin takes the snapshot before the load.
 func Begin(before Snapshot) *Run {
-	r := &Run{counters: map[string]*counter{}, names: map[string]string{}, start: byLabels(before.samples[startTime])}
+	r := &Run{counters: map[string]*counter{}, start: byLabels(before.samples[startTime])}
 	for _, m := range counters() {
 		if v, ok := m.read(before); ok {
 			r.counters[m.field] = &counter{name: v.name, first: v.value, last: v.value, seen: v.parts}
@@ -98,22 +112,22 @@ func Begin(before Snapshot) *Run {
 // Sample takes a snapshot during the load.
 func (r *Run) Sample(s Snapshot) {
 	r.count(s)
-	look := map[string]float64{}
+	looks := map[string]look{}
 	for _, m := range gauges() {
 		if v, ok := m.read(s); ok && finite(v.value) {
-			look[m.field], r.names[m.field] = v.value, v.name
+			looks[m.field] = look{v.name, v.value}
 		}
 	}
-	r.looks = append(r.looks, look)
+	r.looks = append(r.looks, looks)
 }
 
 // Trim forgets the gauges of the samples before the server had the first
 // request, and after it had the last: a tool takes its time before and after
 // the load.
 func (r *Run) Trim() {
-	idle := func(look map[string]float64) bool {
-		running, told := look["running"]
-		return told && running == 0 && look["waiting"] == 0
+	idle := func(looks map[string]look) bool {
+		running, told := looks["running"]
+		return told && running.value == 0 && looks["waiting"].value == 0
 	}
 	for len(r.looks) > 0 && idle(r.looks[0]) {
 		r.looks = r.looks[1:]
@@ -126,6 +140,19 @@ func (r *Run) Trim() {
 // End takes the snapshot after the load, and returns what all of them say.
 func (r *Run) End(after Snapshot) *perf.Server {
 	r.count(after)
+	r.gauges, r.samples = map[string]*gauge{}, len(r.looks)
+	for _, looks := range r.looks {
+		for field, v := range looks {
+			g := r.gauges[field]
+			if g == nil {
+				g = &gauge{name: v.name, max: math.Inf(-1)}
+				r.gauges[field] = g
+			}
+			g.n++
+			g.sum += v.value
+			g.max = max(g.max, v.value)
+		}
+	}
 	return r.server()
 }
 

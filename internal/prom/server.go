@@ -10,7 +10,7 @@ import (
 // answered for stands in Missing, with the reason where it is another one than
 // that no known metric was there.
 func (r *Run) server() *perf.Server {
-	s := &perf.Server{Samples: len(r.looks), Names: map[string]string{}}
+	s := &perf.Server{Samples: r.samples, Names: map[string]string{}}
 	s.PromptTokens = r.difference(s, "prompt_tokens")
 	s.GenerationTokens = r.difference(s, "generation_tokens")
 	s.RequestsOK = r.difference(s, "requests_ok")
@@ -47,9 +47,9 @@ func (r *Run) hitRate(s *perf.Server) *float64 {
 	const field = "prefix_hit_rate"
 	hits, queries := r.counters["prefix_hits"], r.counters["prefix_queries"]
 	if hits == nil || queries == nil {
-		if _, top, ok := r.statistics(field); ok {
-			s.Names[field] = r.names[field] + " (since the start of the server)"
-			return &top
+		if g := r.gauges[field]; g != nil && finite(g.max) {
+			s.Names[field] = g.name + " (since the start of the server)"
+			return &g.max
 		}
 		s.Missing = append(s.Missing, field)
 		return nil
@@ -68,38 +68,22 @@ func (r *Run) hitRate(s *perf.Server) *float64 {
 }
 
 func (r *Run) gauge(s *perf.Server, metric string, fields ...string) (mean, top *float64) {
-	m, t, ok := r.statistics(metric)
+	g := r.gauges[metric]
 	for _, f := range fields {
 		switch {
-		case ok:
-			s.Names[f] = r.names[metric]
-		case len(r.looks) == 0:
+		case g != nil && finite(g.sum):
+			s.Names[f] = g.name
+		case r.samples == 0:
 			s.Missing = append(s.Missing, f+": no scrape during the run")
 		default:
 			s.Missing = append(s.Missing, f)
 		}
 	}
-	if !ok {
+	if g == nil || !finite(g.sum) {
 		return nil, nil
 	}
+	m, t := g.sum/float64(g.n), g.max
 	return &m, &t
-}
-
-// statistics returns the mean and the maximum of a gauge over the samples.
-func (r *Run) statistics(metric string) (mean, top float64, ok bool) {
-	n := 0
-	top = math.Inf(-1)
-	for _, look := range r.looks {
-		if v, told := look[metric]; told {
-			n++
-			mean += v
-			top = max(top, v)
-		}
-	}
-	if n == 0 || !finite(mean) {
-		return 0, 0, false
-	}
-	return mean / float64(n), top, true
 }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
