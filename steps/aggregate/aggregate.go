@@ -52,6 +52,7 @@ bring the campaign nearer is ranked in frontier.json.`,
 		Effect:  steps.Pure,
 		Ports: []steps.Port{
 			{Name: "cells", Doc: "cells with an artifact measurement.json, or several in one measurements.jsonl", Required: true, Gaps: true, Reads: []string{"measurement.json"}},
+			rooflinePort(),
 			profilePort(),
 		},
 		Outputs: []steps.Output{
@@ -95,6 +96,11 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 	}
 	perf.SortRows(rows)
 	warn(env, rows)
+	swept, err := rooflineRows(env)
+	if err != nil {
+		return err
+	}
+	rows = append(rows, swept...)
 	lib, err := s.library(env)
 	if err != nil {
 		return err

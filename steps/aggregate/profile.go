@@ -176,7 +176,7 @@ func mergeExtra(r perf.Row, name string, v any) {
 	r.SetJSON("extra_json", extra)
 }
 
-// setAbsent records why something is not there.
+// setAbsent records why something is not there; "" takes that back.
 func setAbsent(r perf.Row, name, why string) {
 	extra := r.Extra()
 	absent, _ := extra["absent"].(map[string]any)
@@ -184,6 +184,9 @@ func setAbsent(r perf.Row, name, why string) {
 		absent = map[string]any{}
 	}
 	absent[name] = why
+	if why == "" {
+		delete(absent, name)
+	}
 	extra["absent"] = absent
 	r.SetJSON("extra_json", extra)
 }

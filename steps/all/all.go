@@ -13,6 +13,7 @@ import (
 	"pipeline/steps/profileimport"
 	"pipeline/steps/publish"
 	"pipeline/steps/render"
+	"pipeline/steps/rooflineimport"
 	"pipeline/steps/serve"
 	"pipeline/steps/zymtracequery"
 )
@@ -34,6 +35,7 @@ func Kinds(d Deps) steps.Registry {
 		aggregate.Kind(d.Parquet),
 		render.Kind(),
 		publish.Kind(d.Lake),
+		rooflineimport.Kind(),
 		profileimport.Kind(),
 		zymtracequery.Kind(),
 		exec.Kind,
