@@ -95,6 +95,7 @@ const (
 	RunStarted EventKind = "run"      // Text is the run ID
 	NodeState  EventKind = "state"    // State; Reason when it runs; Took when it settles; Text is an error
 	Progressed EventKind = "progress" // Progress
+	Phased     EventKind = "phase"    // Text is the phase that a node is in now, with its number
 	Doubted    EventKind = "doubt"    // Text is a warning, of a node or of the run
 	Leased     EventKind = "lease"    // Text is the lease, taken
 	Released   EventKind = "released" // Text is the lease, let go

@@ -57,12 +57,47 @@ func (t *try) doubt(format string, a ...any) {
 }
 
 // progress never makes a step wait: what people cannot see in time is dropped.
+// A phase is not: the journal keeps it.
 func (t *try) progress(p steps.Progress) {
 	p.Text = t.scrub.text(p.Text)
+	t.enter(p.Phase)
 	select {
 	case t.msgs <- message{id: t.n.ID, progress: &p}:
 	default:
 	}
+}
+
+// enter tells that the node has come to a phase, if the spec names it.
+func (t *try) enter(name string) {
+	i := slices.IndexFunc(t.phases(), func(p pipelines.Phase) bool { return p.Name == name })
+	if i < 0 {
+		return
+	}
+	t.mu.Lock()
+	same := t.phase == name || t.ended
+	t.phase = name
+	t.mu.Unlock()
+	if same {
+		return
+	}
+	select {
+	case t.msgs <- message{id: t.n.ID, phase: t.phases()[i].String()}:
+	case <-t.over:
+	}
+}
+
+// begin enters the phase of a step that is one as a whole.
+func (t *try) begin() {
+	if phases := t.phases(); len(phases) == 1 {
+		t.enter(phases[0].Name)
+	}
+}
+
+func (t *try) phases() []pipelines.Phase {
+	if t.n.Step < 0 || t.n.Step >= len(t.plan.Steps) {
+		return nil
+	}
+	return t.plan.Steps[t.n.Step].Phases
 }
 
 func (t *try) secret(name string) (string, error) {

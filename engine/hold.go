@@ -153,6 +153,7 @@ func (r *run) holdOpened(id pipelines.NodeID, o *opening) {
 	}
 	if o.err == nil {
 		h.phase, h.live, h.locks, h.letGo = holdOpen, o.live, o.locks, o.letGo
+		r.j.Add(journal.Entry{Time: r.e.Now(), Event: journal.Opened, Node: n.Name, Lease: h.lease, Took: o.took})
 		waiters := h.waiters
 		h.waiters = nil
 		for _, w := range waiters {

@@ -17,6 +17,7 @@ type message struct {
 	id       pipelines.NodeID
 	progress *steps.Progress
 	doubt    string
+	phase    string  // that a node is in now
 	result   *result // of a try; ends one busy
 	opened   *opening
 	closed   *closing
@@ -100,6 +101,9 @@ func (r *run) receive(m message) {
 		r.notify(Event{Kind: Progressed, Node: m.id, State: Running, Progress: m.progress})
 	case m.doubt != "":
 		r.doubt(m.id, m.doubt)
+	case m.phase != "":
+		r.j.Add(journal.Entry{Time: r.e.Now(), Event: journal.Phase, Node: r.plan.Nodes[m.id].Name, Text: m.phase})
+		r.notify(Event{Kind: Phased, Node: m.id, State: Running, Text: m.phase})
 	case m.result != nil:
 		r.busy--
 		r.tried(m.id, m.result)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"pipeline/engine/journal"
 	"pipeline/engine/store"
 	"pipeline/pipelines"
 	"pipeline/steps"
@@ -506,6 +507,44 @@ func TestFilesAreContent(t *testing.T) {
 	write2 := os.WriteFile(path+"2", []byte("one"), 0o666)
 	want(t, "moved", forecastOf(t, e, b.plan, Selection{}), "a:hit")
 	_ = write2
+}
+
+// A step that is a phase as a whole is in it from its beginning; one of
+// several tells. What the spec does not name is no phase of the run.
+func TestPhases(t *testing.T) {
+	w := newWorld()
+	w.phases = map[string][]string{"cell 1": {"pre", "pre", "load", "unnamed", "", "load"}}
+	e := w.engine(t, newHome(t))
+	b := w.build(t)
+	b.node("server", "serve", "s")
+	b.node("setup", "probe", "", "serve=server")
+	b.node("cells[n=1]", "cell", "1", "setup=setup", "serve=server")
+	for i, phases := range [][]pipelines.Phase{{{Name: "pod", Number: 1, Of: 4}}, {{Name: "look", Number: 2, Of: 4}}, {{Name: "pre", Number: 3, Of: 4}, {Name: "load", Number: 4, Of: 4}}} {
+		b.plan.Steps[i].Phases = phases
+	}
+	var told []string
+	out := mustRun(t, e, b.plan, Options{Notify: func(ev Event) {
+		if ev.Kind == Phased {
+			told = append(told, ev.Name+" "+ev.Text)
+		}
+	}})
+	all := "server 1/4 pod, setup 2/4 look, cells[n=1] 3/4 pre, cells[n=1] 4/4 load"
+	want(t, "told", strings.Join(told, ", "), all)
+	entries, _, err := journal.Read(e.Store.Path("runs", out.RunID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept, sums []string
+	for _, en := range entries {
+		if en.Event == journal.Phase {
+			kept = append(kept, en.Node+" "+en.Text)
+		}
+	}
+	want(t, "kept", strings.Join(kept, ", "), all)
+	for _, p := range journal.Phases(entries) {
+		sums = append(sums, p.Phase)
+	}
+	want(t, "sums", strings.Join(sums, ", "), "1/4 pod, 2/4 look, 3/4 pre, 4/4 load")
 }
 
 func TestEvents(t *testing.T) {

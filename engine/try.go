@@ -48,6 +48,7 @@ type try struct {
 	outputs  map[string]*output
 	ended    bool     // outputs are taken in: Create is over
 	doubts   []string //
+	phase    string   // that it is in
 	lost     error    // an input's blob could not be used
 	storeErr error    // the store could not be written
 }
@@ -128,6 +129,7 @@ func (t *try) result() *result {
 		return &result{storeErr: err}
 	}
 	defer os.RemoveAll(t.dir)
+	t.begin()
 	err = t.guard(t.limit, func(ctx context.Context) error {
 		return t.n.Params.(steps.Runner).Run(ctx, t.env())
 	})
@@ -302,6 +304,7 @@ func (t *try) record(began time.Time, took time.Duration, arts []steps.Artifact,
 func (t *try) open(lease string) {
 	start := time.Now()
 	o := &opening{}
+	t.begin()
 	o.err = t.openHold(lease, o)
 	o.letGo = t.letGo
 	if o.err != nil && o.touched {

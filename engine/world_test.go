@@ -26,7 +26,8 @@ type world struct {
 	fail     map[string]error  // by "kind arg": what Run or Open returns
 	output   map[string]string // by "kind arg": what is written instead
 	doubts   map[string]string
-	log      []string // "kind arg", "open x", "close x" in the order of events
+	phases   map[string][]string // that it tells
+	log      []string            // "kind arg", "open x", "close x" in the order of events
 	open     map[string]bool
 	landed   bool
 	gate     func(ctx context.Context, what string) error // called by every step as it runs
@@ -85,6 +86,9 @@ func (s *toy) Fixed() bool { return s.fixed }
 func (s *toy) Run(ctx context.Context, env *steps.Env) error {
 	what := strings.TrimSpace(s.kind + " " + s.Arg)
 	s.w.note(what)
+	for _, p := range s.w.phases[what] {
+		env.Progress(steps.Progress{Phase: p})
+	}
 	if s.w.gate != nil {
 		if err := s.w.gate(ctx, what); err != nil {
 			return err

@@ -159,6 +159,24 @@ func (p *planning) start(cells int) {
 		}
 		p.plan.Steps = append(p.plan.Steps, ps)
 	}
+	p.phases()
+}
+
+// phases numbers the phases of the spec. Steps that name the same one share it.
+func (p *planning) phases() {
+	var names []string
+	for _, s := range p.steps {
+		for _, n := range s.d.phases {
+			if !slices.Contains(names, n.Text) {
+				names = append(names, n.Text)
+			}
+		}
+	}
+	for i, s := range p.steps {
+		for _, n := range s.d.phases {
+			p.plan.Steps[i].Phases = append(p.plan.Steps[i].Phases, Phase{n.Text, 1 + slices.Index(names, n.Text), len(names)})
+		}
+	}
 }
 
 // policy is what a spec says of a step besides its parameters. It is decoded

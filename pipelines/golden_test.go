@@ -101,6 +101,11 @@ func printPlan(t *testing.T, p *pipelines.Plan) string {
 			fmt.Fprintf(&b, "  timeout %v, retry %d after %v, max age %v, pools %v\n", n.Timeout, n.Retry.Max, n.Retry.Backoff, n.MaxAge, n.Pools)
 		}
 	}
+	for _, s := range p.Steps {
+		for _, ph := range s.Phases {
+			fmt.Fprintf(&b, "phase %s: %s\n", ph, s.ID)
+		}
+	}
 	for _, w := range p.Warnings {
 		fmt.Fprintf(&b, "warning: %s\n", w)
 	}

@@ -151,6 +151,7 @@ type declaration struct {
 	retry   *yaml.Node
 	maxAge  *yaml.Node
 	pools   *yaml.Node
+	phases  []*yaml.Node // names
 }
 
 // path names a part of the step in errors: steps.cells.with.
@@ -169,7 +170,7 @@ type wireText struct {
 
 var (
 	specFields = []string{"campaign", "extends", "focus", "labels", "params", "steps"}
-	stepFields = []string{"id", "uses", "in", "after", "matrix", "when", "with", "timeout", "retry", "max_age", "pools"}
+	stepFields = []string{"id", "uses", "in", "after", "matrix", "when", "with", "timeout", "retry", "max_age", "pools", "phase"}
 	focuses    = []string{"latency", "throughput", "mixed"}
 
 	campaignRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
@@ -295,6 +296,7 @@ func (c *Campaign) step(i int, n *yaml.Node) {
 	}
 	c.wires(d, n.Get("in"))
 	d.after = c.ids(n.Get("after"), d.path("after"))
+	d.phases = c.ids(n.Get("phase"), d.path("phase"))
 	c.steps = append(c.steps, d)
 }
 
@@ -311,7 +313,7 @@ func (c *Campaign) wires(d *declaration, in *yaml.Node) {
 	}
 }
 
-// ids reads the id of a step, or a list of them.
+// ids reads a name, or a list of them.
 func (c *Campaign) ids(n *yaml.Node, path string) []*yaml.Node {
 	if n == nil || n.Kind == yaml.Null {
 		return nil

@@ -1,6 +1,7 @@
 package pipelines
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -31,7 +32,18 @@ type PlanStep struct {
 	Kind  *steps.Kind
 	Axes  []string
 	Nodes []NodeID
+
+	Phases []Phase // what the spec calls the step, or its parts, when it tells how far a run is
 }
+
+// A Phase is a part of a campaign as people see it. Phases are numbered in the
+// order in which the steps of the spec name them.
+type Phase struct {
+	Name       string
+	Number, Of int
+}
+
+func (p Phase) String() string { return fmt.Sprintf("%d/%d %s", p.Number, p.Of, p.Name) }
 
 // A NodeID indexes Plan.Nodes.
 type NodeID int

@@ -78,6 +78,8 @@ func schemaOfStep(reg steps.Registry, withs []any) object {
 		"matrix": object{"$ref": "#/$defs/matrix", "description": "Axes: one node for each combination of their values."},
 		"when":   orTemplate(object{"type": "boolean"}, "Keeps the cells for which it is true."),
 		"with":   object{"type": "object", "description": "Parameters of the kind."},
+		"phase": object{"anyOf": []any{object{"type": "string"}, object{"type": "array", "items": object{"type": "string"}}},
+			"description": "What the step is called when a run tells how far it is: one name, or those of its parts."},
 	}
 	for _, p := range policies {
 		s := schemaOfParam(p)

@@ -45,7 +45,7 @@ func TestSchema(t *testing.T) {
 	if err := json.Unmarshal(text, &root); err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range []string{"id", "uses", "in", "after", "matrix", "when", "with", "timeout", "retry", "max_age", "pools"} {
+	for _, f := range []string{"id", "uses", "in", "after", "matrix", "when", "with", "timeout", "retry", "max_age", "pools", "phase"} {
 		if root.Defs["step"].Properties[f] == nil {
 			t.Errorf("no field %s", f)
 		}

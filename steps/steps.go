@@ -215,6 +215,7 @@ type Progress struct {
 	Done, Total int    // of whatever Unit counts; Total 0 is unknown
 	Unit        string // "requests"
 	Text        string // "TTFT 41 ms, 812 tok/s"
+	Phase       string // the part of the step that is going on; "" is the same as before
 }
 
 // Failed says that a step ran to its end and wrote its outputs, but that they

@@ -150,7 +150,7 @@ func TestSpecReference(t *testing.T) {
 		fields
 	}{
 		{"Fields of a spec", "campaign extends focus labels params steps", schema.Properties},
-		{"Fields of a step", "id uses with in after matrix when timeout retry max_age pools", schema.Defs.Step.Properties},
+		{"Fields of a step", "id uses with in after matrix when timeout retry max_age pools phase", schema.Defs.Step.Properties},
 	} {
 		names := strings.Fields(part.order)
 		if len(names) != len(part.fields) {

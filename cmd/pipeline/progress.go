@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -43,6 +44,7 @@ type tally struct {
 	began   time.Time
 	state   []engine.State
 	last    []steps.Progress // of each node
+	phase   []string         // that each node is in, with its number
 	doubts  []int            // of each node; what they say stands at the end, those of a fan-out together
 	since   []time.Time      // a running node began
 	steps   []stepTally
@@ -60,7 +62,7 @@ func (s *stepTally) settled() int {
 
 func newTally(plan *pipelines.Plan) *tally {
 	n := len(plan.Nodes)
-	t := &tally{plan: plan, state: make([]engine.State, n), last: make([]steps.Progress, n), doubts: make([]int, n), since: make([]time.Time, n),
+	t := &tally{plan: plan, state: make([]engine.State, n), last: make([]steps.Progress, n), phase: make([]string, n), doubts: make([]int, n), since: make([]time.Time, n),
 		steps: make([]stepTally, len(plan.Steps))}
 	for i := range plan.Steps {
 		t.steps[i].total = len(plan.Steps[i].Nodes)
@@ -75,6 +77,8 @@ func (t *tally) add(e engine.Event) {
 	case e.Node < 0:
 	case e.Kind == engine.Progressed && e.Progress != nil:
 		t.last[e.Node] = *e.Progress
+	case e.Kind == engine.Phased:
+		t.phase[e.Node] = e.Text
 	case e.Kind == engine.Doubted:
 		t.doubts[e.Node]++
 	case e.Kind == engine.Retrying:
@@ -90,6 +94,7 @@ func (t *tally) set(e engine.Event) {
 	t.state[e.Node] = e.State
 	t.stopRunning(e.Node)
 	if e.State == engine.Running {
+		t.phase[e.Node] = ""
 		t.since[e.Node] = e.Time
 		t.running = append(t.running, e.Node)
 	}
@@ -149,10 +154,13 @@ func (t *tally) eta(step int, now time.Time) time.Duration {
 	return max(0, left) / time.Duration(max(1, active))
 }
 
-// doing describes a running node: "24/32 requests, TTFT 41 ms, 812 tok/s".
+// doing describes a running node: "5/9 run, 24/32 requests, TTFT 41 ms".
 func (t *tally) doing(id pipelines.NodeID) string {
 	p := t.last[id]
 	var parts []string
+	if phase := cmp.Or(t.phase[id], p.Phase); phase != "" {
+		parts = append(parts, phase)
+	}
 	if p.Total > 0 {
 		parts = append(parts, strings.TrimSpace(fmt.Sprintf("%d/%d %s", p.Done, p.Total, p.Unit)))
 	}
@@ -176,6 +184,7 @@ type plain struct {
 	t       *tally
 	verbose bool
 	spoke   time.Time
+	told    map[string]bool // phases; the nodes of a fan-out come to each of them
 	stop    chan struct{}
 	done    sync.WaitGroup
 }
@@ -183,7 +192,7 @@ type plain struct {
 const silence = 15 * time.Second // after which a plain view says what is running
 
 func newPlain(out io.Writer, t *tally, verbose bool) *plain {
-	p := &plain{out: out, t: t, verbose: verbose, spoke: time.Now(), stop: make(chan struct{})}
+	p := &plain{out: out, t: t, verbose: verbose, spoke: time.Now(), told: map[string]bool{}, stop: make(chan struct{})}
 	p.done.Go(p.watch)
 	return p
 }
@@ -228,6 +237,11 @@ func (p *plain) event(e engine.Event) {
 		p.line("run", e.Text, "", "")
 	case engine.Retrying:
 		p.line("retry", e.Name, "in "+short(e.Took), e.Text)
+	case engine.Phased:
+		if !p.told[e.Text] {
+			p.told[e.Text] = true
+			p.line("phase", e.Text, "", "")
+		}
 	case engine.Leased:
 		p.line("open", e.Name, "", "")
 	case engine.Released:

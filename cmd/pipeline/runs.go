@@ -144,6 +144,13 @@ func (a *app) runsShow(name string) error {
 		}
 		a.printf("%8s  %s\n", "+"+short(max(0, e.Time.Sub(began))), entryText(e))
 	}
+	if phases := journal.Phases(entries); len(phases) > 0 {
+		rows := [][]string{{"PHASE", "NODES", "TOOK"}}
+		for _, p := range phases {
+			rows = append(rows, []string{p.Phase, fmt.Sprint(p.Nodes), short(p.Took)})
+		}
+		table(a.stdout, rows)
+	}
 	if torn {
 		a.printf("(the last line was torn: the run was killed while it wrote)\n")
 	}

@@ -34,8 +34,10 @@ const (
 	Attempt  = "attempt"  // a try of a node begins: Number, Key
 	Tried    = "tried"    // a try of a node ended: Number, State, Error, Took
 	Lease    = "lease"    // a Hold is about to be opened: Lease, Kind, Params
+	Opened   = "opened"   // a Hold is open: Lease, Took
 	Released = "released" // a Hold was closed: Lease
 	Doubt    = "doubt"    // a warning of a node, or of the run
+	Phase    = "phase"    // a node comes to a phase that the spec names: Text
 )
 
 // An Entry is one line.
