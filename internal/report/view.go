@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"pipeline/lake/perf"
 )
@@ -84,43 +83,11 @@ func withoutTrial(r perf.Row) string {
 }
 
 // ownColumns are the fields that the table of cells has in columns of their
-// own, or that name a trial.
-var ownColumns = []string{"concurrency", "request_rate", "isl", "osl", "num_prompts", "trial", "config", "random_seed", "seed"}
+// own, or that name a trial or the load in words.
+var ownColumns = []string{"concurrency", "request_rate", "isl", "osl", "num_prompts", "trial", "config", "random_seed", "seed", "latency_tier"}
 
-// fieldsOf returns every field of the setting of a row, as text: what the
-// driver gave, and what the columns know besides.
-func fieldsOf(r perf.Row) map[string]string {
-	setting := r.SettingOf()
-	if setting == nil {
-		return nil
-	}
-	fields := map[string]string(maps.Clone(setting))
-	for _, c := range r.Schema().Columns {
-		if _, ok := fields[c.Name]; !ok && c.Group.IsSetting() && !r.IsNull(c.Name) {
-			fields[c.Name] = columnText(r, c)
-		}
-	}
-	return fields
-}
-
-func columnText(r perf.Row, c perf.Column) string {
-	switch c.Type {
-	case perf.Bigint:
-		v, _ := r.Int(c.Name)
-		return strconv.FormatInt(v, 10)
-	case perf.Double:
-		v, _ := r.Float(c.Name)
-		return strconv.FormatFloat(v, 'g', -1, 64)
-	case perf.Boolean:
-		v, _ := r.Bool(c.Name)
-		return strconv.FormatBool(v)
-	case perf.Timestamp:
-		return r.Time(c.Name).Format(time.RFC3339)
-	case perf.List:
-		return strings.Join(r.List(c.Name), ", ")
-	}
-	return r.Text(c.Name)
-}
+// fieldsOf returns every field of the setting of a row, as text.
+func fieldsOf(r perf.Row) map[string]string { return r.Fields() }
 
 // sharedFields returns the fields that are the same in every row that has a
 // setting. Only those may be stated once.

@@ -16,7 +16,7 @@ var atlas = sync.OnceValue(func() *Schema {
 		summaryColumns("", GroupMetrics, "over the whole run, ramp and drain included"),
 		summaryColumns("_steady", GroupSteady, "over the steady-state window"),
 		headlineColumns, spreadColumns(), clientColumns, serverColumns,
-		solColumns, dcgmColumns, provenanceColumns,
+		solColumns, dcgmColumns, provenanceColumns, verdictColumns,
 	))
 })
 

@@ -114,6 +114,7 @@ func RowOf(o Origin, m *Measurement) Row {
 	b.SetBool("simulated", m.Simulated)
 	b.setting(m)
 	b.workload(&m.Asked)
+	b.tier()
 	b.times(m)
 	b.summary("", &m.Summary, m.Asked.OSL)
 	if m.Steady != nil {
@@ -199,14 +200,10 @@ func (b *rowBuilder) doubt(format string, a ...any) {
 	b.doubts = append(b.doubts, fmt.Sprintf(format, a...))
 }
 
-// replicateFields are the fields of a Setting in which the trials of one
-// setting may differ: a repetition may draw other prompts.
-var replicateFields = []string{"trial", "random_seed", "seed"}
-
 func settingGroup(s Setting) digest.Digest {
 	rest := make(map[string]any, len(s))
 	for n, v := range s {
-		if slices.Contains(replicateFields, n) || n == "dataset_digest" && s["dataset"] == "synthetic" {
+		if slices.Contains(replicateFieldsOf(s), n) {
 			continue
 		}
 		rest[n] = v
@@ -267,6 +264,15 @@ func (b *rowBuilder) workload(w *Workload) {
 		b.SetJSON("slo", slo)
 	} else {
 		b.absent["goodput_rps"] = "no limit was asked"
+	}
+}
+
+// tier names the load of a closed loop whose setting does not.
+func (b *rowBuilder) tier() {
+	if n, ok := b.Int("concurrency"); ok && n > 0 && b.IsNull("latency_tier") {
+		b.SetText("latency_tier", LatencyTier(n))
+		delete(b.absent, "latency_tier")
+		b.derived["latency_tier"] = "by concurrency: latency up to 4, throughput from 64"
 	}
 }
 

@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math"
 	"reflect"
 	"slices"
 	"strings"
 
 	"pipeline/internal/digest"
+	"pipeline/internal/stat"
 )
 
 // Extra returns the object in extra_json, empty for NULL.
@@ -51,9 +51,8 @@ func MeanRows(trials []Row) []Row {
 		groups := map[string][]Row{}
 		full := 0
 		for _, r := range rows {
-			if r.Text("status") == string(Full) {
-				key := r.Text("setting_sha256") + r.Text("bench_backend") + " " + r.Text("bench_version")
-				groups[key] = append(groups[key], r)
+			if inMean(r) {
+				groups[r.group()] = append(groups[r.group()], r)
 				full++
 			}
 		}
@@ -88,7 +87,7 @@ func unlikeDoubt(group, all []Row) string {
 			settings = append(settings, r.SettingOf())
 		}
 	}
-	fields := Residue(settings, replicateFields...)
+	fields := Residue(settings, replicateFieldsOf(group[0].SettingOf())...)
 	return fmt.Sprintf("other trials of this cell ran in another setting (%s differ) and are not in this mean of %d",
 		cmp.Or(strings.Join(fields, ", "), "driver"), len(group))
 }
@@ -110,7 +109,7 @@ func meanRow(id string, trials []Row, asked int) Row {
 		case averaged(c):
 			m.values[i] = nil
 			if v, have := valuesOf(c.Name, trials); have == len(trials) {
-				m.SetFloat(c.Name, trialMean(v))
+				m.SetFloat(c.Name, stat.Mean(v))
 			} else if have > 0 {
 				absent[c.Name] = fmt.Sprintf("only %d of %d trials have it", have, len(trials))
 			}
@@ -147,7 +146,7 @@ func (m Row) finishMean(trials []Row, asked int, sources, doubts []string, absen
 	m.Clear("status_reason")
 	if len(trials) < asked {
 		m.SetText("status", string(Partial))
-		m.SetText("status_reason", fmt.Sprintf("mean of %d of %d trials: the others are not FULL, or of another setting", len(trials), asked))
+		m.SetText("status_reason", fmt.Sprintf("mean of %d of %d trials: the others are not FULL, of another setting, or excluded as outliers", len(trials), asked))
 	}
 	ready := !slices.ContainsFunc(trials, func(r Row) bool { ok, _ := r.Bool("plot_ready"); return !ok })
 	m.SetBool("plot_ready", ready)
@@ -251,43 +250,7 @@ func (m Row) spread(trials []Row) {
 		if have != len(trials) || have < 2 {
 			continue
 		}
-		std := trialStd(v)
-		m.SetFloat(name+"_std", std)
-		m.SetFloat(name+"_ci95", studentT975(have-1)*std/math.Sqrt(float64(have)))
+		m.SetFloat(name+"_std", stat.Std(v))
+		m.SetFloat(name+"_ci95", stat.HalfWidth(v, 0.95))
 	}
-}
-
-func trialMean(v []float64) float64 {
-	sum := 0.0
-	for _, x := range v {
-		sum += x
-	}
-	return sum / float64(len(v))
-}
-
-// trialStd is the sample deviation (n-1) of two values or more.
-func trialStd(v []float64) float64 {
-	mean, sum := trialMean(v), 0.0
-	for _, x := range v {
-		sum += (x - mean) * (x - mean)
-	}
-	return math.Sqrt(sum / float64(len(v)-1))
-}
-
-// studentT975 is the 0.975 quantile of Student's t with df degrees of freedom:
-// the usual table to 30, and beyond it the first terms of the expansion about
-// the normal quantile (Abramowitz and Stegun 26.7.5), which is good to 0.001
-// there.
-func studentT975(df int) float64 {
-	table := [...]float64{
-		12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-		2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
-		2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-	}
-	if df <= len(table) {
-		return table[df-1]
-	}
-	const z = 1.959964
-	n := float64(df)
-	return z + (z*z*z+z)/(4*n) + (5*math.Pow(z, 5)+16*z*z*z+3*z)/(96*n*n)
 }

@@ -1,0 +1,488 @@
+package perf
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// What a verdict on a level needs. docs/verdict.md says where each is from.
+const (
+	LevelTrials    = 3    // FULL trials in one setting on the same GPUs
+	CompareTrials  = 4    // on each side of "A beats B"
+	MinSteadyS     = 60.0 // seconds of the steady window
+	MaxOSLMismatch = 10.0 // percent
+	MonotoneTPOT   = 0.8  // of the TPOT at a lower concurrency: below it, a TPOT at a higher one is not physical
+)
+
+// A Gate is one condition of a verdict.
+type Gate struct {
+	Code string
+	Rule string // in a sentence
+	// check returns what fails for a cell, and what the gate had nothing to go
+	// by. Nil for the gates of whole campaigns and of claims.
+	check func(c *Cell, all []Cell) (refusals []Refusal, unchecked string)
+}
+
+// Gates returns all gates, by code.
+func Gates() []Gate {
+	return []Gate{
+		{"V00", "It was measured on hardware, and not on a simulation.", gateHardware},
+		{"V01", "A level has three FULL trials in one setting, and \"A beats B\" four on each side.", gateTrials},
+		{"V02", "All trials ran on one node and the same GPUs.", gatePlace},
+		{"V03", "The metric varies little over trials: output tok/s by 5 %, TPOT by 3 %, TTFT by 10 % at most (CV).", gateVariation},
+		{"V04", "A claim cites a metric that nothing else sets: median TPOT or ITL for decode latency.", nil},
+		{"V05", "There are 2 prompts a stream or more, and a steady window of 60 s or more with 60 % of the requests.", gateWindow},
+		{"V06", "Output throughput is flat through the steady window.", gateSteady},
+		{"V07", "No trial was throttled, hit by an XID or memory error, or shared its GPUs.", gateDisturbed},
+		{"V08", "No trial failed; at most 1 % of the requests failed, outputs are as long as asked within 10 %, and all prompts were answered.", gateErrors},
+		{"V09", "A baseline is named, was measured, and runs as production would: with CUDA graphs, not eager.", nil},
+		{"V10", "The context is complete: every mandatory field is known.", gateContext},
+		{"V11", "The stack that ran is the stack that was declared.", gateStack},
+		{"V12", "No number is above its Speed-of-Light ceiling.", gateCeiling},
+		{"V13", "The prefix cache was in the state declared.", gateCache},
+		{"V14", "A claim on a number format or a backend has the whole matrix behind it: every configuration at concurrency 1, 16, 64 and 256.", nil},
+		{"V15", "TPOT does not fall below 0.8 of its value at a lower concurrency.", gateMonotone},
+	}
+}
+
+// reviewCell passes one cell through all gates.
+func reviewCell(c *Cell, all []Cell) CellReview {
+	out := CellReview{Campaign: c.Campaign, Cell: c.ID, Tier: TierVerdict, Refusals: []Refusal{}, Unchecked: []string{}}
+	if len(c.Trials) > 0 {
+		out.Setting = c.Trials[0].Text("setting_sha256")
+	}
+	for _, g := range Gates() {
+		if g.check == nil {
+			continue
+		}
+		refusals, unchecked := g.check(c, all)
+		for _, f := range refusals {
+			f.Code, f.Cell = g.Code, c.ID
+			out.Refusals = append(out.Refusals, f)
+			out.Suspect = out.Suspect || g.Code == "V12" || g.Code == "V15"
+		}
+		if unchecked != "" {
+			out.Unchecked = append(out.Unchecked, g.Code+": "+unchecked)
+		}
+	}
+	if len(out.Refusals) > 0 {
+		out.Tier = TierDraft
+	}
+	return out
+}
+
+func refuse(do, format string, args ...any) []Refusal {
+	return []Refusal{{Text: fmt.Sprintf(format, args...), Do: do}}
+}
+
+func gateHardware(c *Cell, _ []Cell) ([]Refusal, string) {
+	for _, r := range slices.Concat(c.Trials, c.Others) {
+		if s, _ := r.Bool("simulated"); s {
+			return refuse("measure it on hardware: endpoint.kind url or kubernetes", "the endpoint is simulated: its numbers say nothing of hardware"), ""
+		}
+	}
+	return nil, ""
+}
+
+func gateTrials(c *Cell, _ []Cell) ([]Refusal, string) {
+	if n := len(c.Trials); n < LevelTrials {
+		return refuse("give the axis trial more values, on the same node: what is measured is reused",
+			"%s (need %d on the same GPUs)", plural(n, "FULL trial"), LevelTrials), ""
+	}
+	return nil, ""
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// gatePlace looks at all FULL trials of the cell: those on another node are of
+// another setting, and so not among its Trials.
+func gatePlace(c *Cell, _ []Cell) ([]Refusal, string) {
+	if len(c.Trials) == 0 {
+		return nil, ""
+	}
+	where := map[string][]string{} // trials by place
+	for _, r := range slices.Concat(c.Trials, c.Others) {
+		if r.Text("status") == string(Full) {
+			where[place(r)] = append(where[place(r)], trialName(r))
+		}
+	}
+	if _, unknown := where[""]; unknown {
+		return refuse("let init declare it: declare: {node: gpu-07, gpu_uuids: 'GPU-…,GPU-…'}",
+			"the node is unknown, so it can't be shown that the trials ran on the same GPUs"), ""
+	}
+	if len(where) < 2 {
+		return nil, ""
+	}
+	places := slices.SortedFunc(maps.Keys(where), func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(where[b]), len(where[a])), cmp.Compare(a, b))
+	})
+	var parts, again []string
+	for i, p := range places {
+		parts = append(parts, fmt.Sprintf("%s (%d)", p, len(where[p])))
+		if i > 0 {
+			again = append(again, where[p]...)
+		}
+	}
+	slices.Sort(again)
+	return refuse(fmt.Sprintf("re-run %s on %s", strings.Join(again, ", "), places[0]),
+		"trials ran on %s; GPUs of one kind differ by 8 %% on average (Sinha et al., SC22)", strings.Join(parts, " and ")), ""
+}
+
+// place names the node of a row, and its GPUs if they are known.
+func place(r Row) string {
+	node, gpus := r.Text("node"), strings.Join(r.List("gpu_uuids"), ",")
+	if node != "" && gpus != "" {
+		return node + " " + gpus
+	}
+	return node
+}
+
+func gateVariation(c *Cell, _ []Cell) ([]Refusal, string) {
+	var out []Refusal
+	for _, m := range LevelMetrics() {
+		s, ok := c.Sample(m)
+		if !ok || s.N() < 2 {
+			continue
+		}
+		if cv := s.CV(); cv > m.MaxCV || math.IsNaN(cv) {
+			f := refuse("find what varies (clocks, neighbours, cache), or run longer trials; averaging more of them does not mend it",
+				"%s has a CV of %.1f %% over %d trials (limit %.0f %%)", m.Name, 100*cv, s.N(), 100*m.MaxCV)
+			f[0].Metric = m.Column
+			out = append(out, f...)
+		}
+	}
+	return out, ""
+}
+
+func gateWindow(c *Cell, _ []Cell) ([]Refusal, string) {
+	if len(c.Trials) == 0 {
+		return nil, ""
+	}
+	var why []string
+	longest := math.Inf(1)
+	share := math.Inf(1)
+	for _, r := range c.Trials {
+		s, ok := r.Float("steady_s")
+		if r.Text("headline_window") != "steady" || !ok {
+			s = 0
+		}
+		longest = min(longest, s)
+		if part, ok := r.Float("steady_share"); ok {
+			share = min(share, part)
+		}
+	}
+	prompts, okP := c.Trials[0].Int("num_prompts")
+	if n := c.concurrency(); okP && n > 0 && prompts < RampFactor*n {
+		why = append(why, fmt.Sprintf("num_prompts %d < %dc = %d", prompts, RampFactor, RampFactor*n))
+	}
+	switch {
+	case longest == 0:
+		why = append(why, "there is no steady window")
+	case longest < MinSteadyS:
+		why = append(why, fmt.Sprintf("steady window %.3g s < %.0f s", longest, MinSteadyS))
+	}
+	if share < SteadyShare {
+		why = append(why, fmt.Sprintf("%.0f %% of the requests ended inside the steady window (need %.0f %%)", 100*share, 100*SteadyShare))
+	}
+	if len(why) == 0 {
+		return nil, ""
+	}
+	return refuse("ask more prompts: 10 a stream or more, and enough for a minute", "%s", strings.Join(why, "; ")), ""
+}
+
+func gateSteady(c *Cell, _ []Cell) ([]Refusal, string) {
+	classes := map[string][]string{}
+	for _, r := range c.Trials {
+		classes[r.Text("steady_class")] = append(classes[r.Text("steady_class")], trialName(r))
+	}
+	delete(classes, Flat)
+	if len(classes) == 0 {
+		return nil, ""
+	}
+	var why []string
+	for _, class := range slices.Sorted(maps.Keys(classes)) {
+		names := strings.Join(classes[class], ", ")
+		switch class {
+		case "":
+			why = append(why, names+": whether it was steady is not known, since the times of its tokens are not")
+		case Short:
+			why = append(why, fmt.Sprintf("%s: the steady window is shorter than %d s, too short to tell whether it was steady", names, SteadySeconds))
+		case Drift:
+			why = append(why, names+": output throughput still rose (drift)")
+		case Slowdown:
+			why = append(why, names+": output throughput fell (slowdown)")
+		default:
+			why = append(why, names+": output throughput has no one level ("+class+")")
+		}
+	}
+	return refuse("warm up longer, or run longer; the doubts of the trials say from when to when", "%s", strings.Join(why, "; ")), ""
+}
+
+func gateDisturbed(c *Cell, _ []Cell) ([]Refusal, string) {
+	var why []string
+	grounded := true
+	for _, r := range c.Trials {
+		if cause := physicalCause(r); cause != "" {
+			why = append(why, trialName(r)+": "+cause)
+		}
+		if r.IsNull("throttle_mask") {
+			grounded = false
+		}
+	}
+	if len(why) > 0 {
+		return refuse("run these trials again, with the GPUs to themselves and at their clocks", "%s", strings.Join(why, "; ")), ""
+	}
+	if !grounded && len(c.Trials) > 0 {
+		return nil, "no DCGM samples tell of throttling, XIDs or neighbours"
+	}
+	return nil, ""
+}
+
+func gateErrors(c *Cell, _ []Cell) ([]Refusal, string) {
+	var why []string
+	for _, r := range c.Others {
+		if r.Text("status") != string(Full) {
+			why = append(why, fmt.Sprintf("%s is %s: %s", trialName(r), r.Text("status"), cmp.Or(r.Text("status_reason"), "no reason was given")))
+		}
+	}
+	for _, r := range c.Trials {
+		if share, ok := r.Float("error_rate"); ok && share > MaxErrorShare {
+			why = append(why, fmt.Sprintf("%s: %.1f %% of the requests failed (limit %.0f %%)", trialName(r), 100*share, 100*MaxErrorShare))
+		}
+		if differ, ok := r.Float("osl_mismatch_pct"); ok && differ > MaxOSLMismatch {
+			why = append(why, fmt.Sprintf("%s: outputs are %.0f %% longer or shorter than asked (limit %.0f %%)", trialName(r), differ, MaxOSLMismatch))
+		}
+		asked, okA := r.Int("num_prompts")
+		completed, okC := r.Int("completed")
+		failed, _ := r.Int("failed")
+		if okA && okC && completed+failed < asked {
+			why = append(why, fmt.Sprintf("%s: %d of %d prompts were sent", trialName(r), completed+failed, asked))
+		}
+	}
+	if len(why) == 0 {
+		return nil, ""
+	}
+	return refuse("mend the cause and run again: what is FULL is reused", "%s", strings.Join(why, "; ")), ""
+}
+
+func gateContext(c *Cell, _ []Cell) ([]Refusal, string) {
+	if len(c.Trials) == 0 {
+		return nil, ""
+	}
+	missing := []string{}
+	for _, r := range c.Trials {
+		missing = unique(missing, MissingContext(r))
+	}
+	if len(missing) == 0 {
+		return nil, ""
+	}
+	return refuse("declare in init what the endpoint does not tell", "the context lacks %s", strings.Join(missing, ", ")), ""
+}
+
+var (
+	versionRE = regexp.MustCompile(`^[vV]?(\d+(?:\.\d+)*(?:(?:rc|\.post|a|b)\d+)?)`)
+	tagRE     = regexp.MustCompile(`:[vV]?(\d+\.\d+[^@/]*)`)
+)
+
+// release is the public part of a version: 0.15.1 of v0.15.1+cu129.
+func release(version string) string {
+	if m := versionRE.FindStringSubmatch(version); m != nil {
+		return m[1]
+	}
+	return version
+}
+
+func gateStack(c *Cell, _ []Cell) ([]Refusal, string) {
+	var why []string
+	told := true
+	for _, r := range c.Trials {
+		declared, observed, image, engine := r.Text("engine_version"), r.Text("engine_version_observed"), r.Text("image"), r.Text("engine")
+		if observed == "" {
+			told = false
+		} else {
+			if declared != "" && release(declared) != release(observed) {
+				why = append(why, fmt.Sprintf("declared %s %s, the server says %s", engine, declared, observed))
+			}
+			if m := tagRE.FindStringSubmatch(image); m != nil && engine != "" && strings.Contains(image, engine) && release(m[1]) != release(observed) {
+				why = append(why, fmt.Sprintf("declared image %s, the server says %s", image, observed))
+			}
+		}
+		for _, d := range r.List("doubts") {
+			if text, ok := strings.CutPrefix(d, "mismatch: "); ok {
+				why = append(why, text)
+			}
+		}
+	}
+	if len(why) > 0 {
+		return refuse("correct the declaration, or the server", "%s", strings.Join(unique(why), "; ")), ""
+	}
+	if !told && len(c.Trials) > 0 {
+		return nil, "the server did not tell its version"
+	}
+	return nil, ""
+}
+
+func gateCeiling(c *Cell, _ []Cell) ([]Refusal, string) {
+	var why []string
+	known := false
+	for _, column := range []string{"pct_sol_tpot", "pct_sol_tps_decode", "pct_sol_tps_agg", "pct_sol_ttft"} {
+		worst := math.Inf(-1)
+		for _, r := range c.Trials {
+			if v, ok := r.Float(column); ok {
+				worst = max(worst, v)
+			}
+		}
+		known = known || !math.IsInf(worst, -1)
+		if worst > 100 {
+			why = append(why, fmt.Sprintf("%s %.0f %%", column, worst))
+		}
+	}
+	switch {
+	case !known && len(c.Trials) > 0:
+		return nil, "no Speed-of-Light model was applied"
+	case len(why) == 0:
+		return nil, ""
+	}
+	batch := ""
+	if b, ok := c.mean("b_eff"); ok {
+		batch = fmt.Sprintf(" at B_eff=%.0f", b)
+	}
+	return refuse("check the model's shape, the number formats, the parallelism and the batch",
+		"SOL_OVER: %s of the ceilings of %s%s; footprint, quant map or batch is wrong, and %%SoL is withheld",
+		strings.Join(why, ", "), cmp.Or(c.Trials[0].Text("ceiling_key"), "an unknown GPU"), batch), ""
+}
+
+func gateCache(c *Cell, _ []Cell) ([]Refusal, string) {
+	var why []string
+	unknown := false
+	for _, r := range c.Trials {
+		hit, ok := r.Float("prefix_hit_rate")
+		if !ok {
+			hit, ok = r.Float("client_prefix_hit_rate")
+		}
+		switch text := cacheMismatch(r, hit, ok); {
+		case text != "":
+			why = append(why, trialName(r)+": "+text)
+		case !ok:
+			unknown = true
+		}
+	}
+	if len(why) > 0 {
+		return refuse("cold: let the server reset its cache (VLLM_SERVER_DEV_MODE=1). warm: play the cell once before", "%s", strings.Join(why, "; ")), ""
+	}
+	if unknown {
+		return nil, "nothing tells what was found in the prefix cache"
+	}
+	return nil, ""
+}
+
+// What a cache may hold. A cold one holds what prompts share, and the tokens
+// of the chat template and of the block in which they end. A warm one misses
+// the end of each prompt and what was evicted; one that misses more than half
+// was as good as cold.
+const (
+	ColdHits   = 0.05 // of the input tokens
+	ColdTokens = 64
+	WarmHits   = 0.5
+)
+
+func cacheMismatch(r Row, hit float64, known bool) string {
+	isl, ok := r.Float("mean_input_tokens")
+	if n, asked := r.Int("isl"); asked {
+		isl, ok = float64(n), true
+	}
+	shared, _ := r.Int("shared_prefix")
+	turns, _ := r.Int("turns")
+	switch mode := r.Text("cache_mode"); {
+	case mode == "warm" && !known:
+		return "declared warm, and nothing tells what was found in the prefix cache"
+	case mode == "warm" && hit < WarmHits:
+		return fmt.Sprintf("declared warm, but %.0f %% of the input tokens were in the prefix cache (need %.0f %%)", 100*hit, 100*WarmHits)
+	case mode == "cold" && known && ok && turns <= 1 && isl > 0 && hit > float64(shared)/isl+max(ColdHits, ColdTokens/isl):
+		return fmt.Sprintf("declared cold, but %.0f %% of the input tokens were in the prefix cache, and the prompts share %.0f %%", 100*hit, 100*float64(shared)/isl)
+	}
+	return ""
+}
+
+// gateMonotone compares a closed loop with those of lower concurrency in the
+// same configuration: more streams never make each of them faster.
+func gateMonotone(c *Cell, all []Cell) ([]Refusal, string) {
+	high, ok := c.mean("headline_tpot_ms")
+	if !ok || c.concurrency() == 0 {
+		return nil, ""
+	}
+	worst := ""
+	least := MonotoneTPOT
+	for i := range all {
+		o := &all[i]
+		if o.Config != c.Config || o.Campaign != c.Campaign || o.concurrency() == 0 || o.concurrency() >= c.concurrency() || !sameLengths(o, c) {
+			continue
+		}
+		if low, ok := o.mean("headline_tpot_ms"); ok && low > 0 && high/low < least {
+			least = high / low
+			worst = fmt.Sprintf("TPOT at c=%d (%.4g ms) is %.2fx TPOT at c=%d (%.4g ms) in the same configuration: not physical for a closed loop", c.concurrency(), high, least, o.concurrency(), low)
+		}
+	}
+	if worst == "" {
+		return nil, ""
+	}
+	return refuse("check for a cap in the client, failed requests, or means mixed with medians", "%s; the cell is suspect", worst), ""
+}
+
+func sameLengths(a, b *Cell) bool {
+	for _, column := range []string{"isl", "osl", "turns", "shared_prefix"} {
+		x, okX := a.Row().Int(column)
+		y, okY := b.Row().Int(column)
+		if x != y || okX != okY {
+			return false
+		}
+	}
+	return a.Row().Text("dataset") == b.Row().Text("dataset")
+}
+
+// baselineRefusals is V09, of the whole campaign.
+func baselineRefusals(b Baseline, own []Cell) []Refusal {
+	refusal := func(do, format string, args ...any) []Refusal {
+		return []Refusal{{Code: "V09", Text: fmt.Sprintf(format, args...), Do: do}}
+	}
+	if b.Name == "" {
+		return refusal("name a configuration of this campaign, or wire a baseline step: with: {baseline: fp8-tp8}", "no baseline is named")
+	}
+	cells := b.cells(own)
+	if len(cells) == 0 {
+		return refusal("measure it, or name one that was", "the baseline %s has no FULL cell", b.Name)
+	}
+	var eager, unknown, simulated bool
+	mode := ""
+	for _, c := range cells {
+		for _, r := range c.Trials {
+			on, known := r.Bool("enforce_eager")
+			graphs := strings.ToUpper(r.Text("cudagraph_mode"))
+			if on || graphs == "NONE" || graphs == "0" {
+				eager, mode = true, fmt.Sprintf("enforce_eager=%t / cudagraph_mode=%s", on, cmp.Or(r.Text("cudagraph_mode"), Unknown))
+			}
+			unknown = unknown || !known && graphs == ""
+			s, _ := r.Bool("simulated")
+			simulated = simulated || s
+		}
+	}
+	switch {
+	case eager:
+		return refusal("measure the baseline as production runs it", "the baseline %s runs %s; an eager strawman is not a baseline", b.Name, mode)
+	case unknown:
+		return refusal("let its init declare enforce_eager and cudagraph_mode", "whether the baseline %s runs with CUDA graphs is unknown", b.Name)
+	case simulated && b.Rows != nil:
+		return refusal("name a baseline that was measured on hardware", "the baseline %s is simulated", b.Name)
+	}
+	return nil
+}
