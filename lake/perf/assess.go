@@ -43,10 +43,10 @@ func AssessStream(requests Stream, asked Workload, client *Client) (Measurement,
 func (m *Measurement) summarize(requests Stream, span Window, answered int) error {
 	whole := (&tally{window: span, workload: m.Asked}).expect(answered)
 	var steady *tally
-	var drift *drift
+	var pace *pace
 	if m.Window != nil {
 		steady = (&tally{window: *m.Window, workload: m.Asked}).expect(int(m.Window.Share*float64(answered)) + 1)
-		drift = newDrift(*m.Window)
+		pace = newPace(*m.Window)
 	}
 	for r, err := range requests(true) {
 		if err != nil {
@@ -55,7 +55,7 @@ func (m *Measurement) summarize(requests Stream, span Window, answered int) erro
 		whole.add(r)
 		if steady != nil {
 			steady.add(r)
-			drift.add(r)
+			pace.add(r)
 		}
 	}
 	m.Summary = whole.summary()
@@ -67,7 +67,9 @@ func (m *Measurement) summarize(requests Stream, span Window, answered int) erro
 		s := steady.summary()
 		m.Steady, head = &s, &s
 		m.Doubts = append(m.Doubts, edgesDoubt(m.Summary, s)...)
-		m.Doubts = append(m.Doubts, drift.doubts()...)
+		if m.Steadiness = pace.steadiness(); m.Steadiness != nil {
+			m.Doubts = append(m.Doubts, m.Steadiness.doubts()...)
+		}
 	}
 	m.Doubts = append(m.Doubts, SampleDoubts(*head)...)
 	return nil

@@ -287,6 +287,9 @@ func (b *rowBuilder) times(m *Measurement) {
 	b.SetFloat("steady_s", float64(m.Window.ToNS-m.Window.FromNS)/1e9)
 	b.SetFloat("steady_share", m.Window.Share)
 	b.SetText("trim_method", m.Window.Method)
+	if m.Steadiness != nil {
+		b.SetText("steady_class", m.Steadiness.Class)
+	}
 }
 
 func (b *rowBuilder) summary(suffix string, s *Summary, osl int) {

@@ -332,6 +332,8 @@ func gateStack(c *Cell, _ []Cell) ([]Refusal, string) {
 	return nil, ""
 }
 
+const fixModel = "check the model's shape, the number formats, the parallelism and the batch"
+
 func gateCeiling(c *Cell, _ []Cell) ([]Refusal, string) {
 	var why []string
 	known := false
@@ -347,9 +349,16 @@ func gateCeiling(c *Cell, _ []Cell) ([]Refusal, string) {
 			why = append(why, fmt.Sprintf("%s %.0f %%", column, worst))
 		}
 	}
+	for _, r := range c.Trials { // shares above the ceiling may have been taken back already
+		for _, n := range r.List("sol_notes") {
+			if strings.HasPrefix(n, "SOL_OVER: ") {
+				return refuse(fixModel, "%s", n), ""
+			}
+		}
+	}
 	switch {
 	case !known && len(c.Trials) > 0:
-		return nil, "no Speed-of-Light model was applied"
+		return nil, "no share of Speed of Light is known"
 	case len(why) == 0:
 		return nil, ""
 	}
@@ -357,7 +366,7 @@ func gateCeiling(c *Cell, _ []Cell) ([]Refusal, string) {
 	if b, ok := c.mean("b_eff"); ok {
 		batch = fmt.Sprintf(" at B_eff=%.0f", b)
 	}
-	return refuse("check the model's shape, the number formats, the parallelism and the batch",
+	return refuse(fixModel,
 		"SOL_OVER: %s of the ceilings of %s%s; footprint, quant map or batch is wrong, and %%SoL is withheld",
 		strings.Join(why, ", "), cmp.Or(c.Trials[0].Text("ceiling_key"), "an unknown GPU"), batch), ""
 }

@@ -39,6 +39,8 @@ type Measurement struct {
 	Failure string   `json:"failure,omitempty"` // root cause of FAILED, as the server's or the tool's log tells it
 
 	Evidence *Evidence `json:"evidence,omitempty"` // what the tool left of the run; nil for native
+
+	Steadiness *Steadiness `json:"steadiness,omitempty"` // whether throughput has one level in Window; nil if the times of tokens are not known
 }
 
 // MeasurementSchema names the shape of a Measurement.

@@ -82,6 +82,22 @@ func TestMissingContext(t *testing.T) {
 	}
 }
 
+// Tokens count in the second in which they arrived, whether each is timed or
+// only the first and the last.
+func TestPace(t *testing.T) {
+	p := newPace(Window{FromNS: 1e9, ToNS: 4.5e9})
+	p.add(&Request{OSL: 4, FirstNS: 5e8, LastNS: 3.5e9, ChunkNS: []int64{5e8, 1.5e9, 2.5e9, 3.5e9}})
+	p.add(&Request{OSL: 9, FirstNS: 1.2e9, LastNS: 2.8e9})
+	p.add(&Request{OSL: 100, FirstNS: 1.2e9, LastNS: 2.8e9, Warmup: true})
+	p.add(&Request{OSL: 100, FirstNS: 1.2e9, LastNS: 2.8e9, Error: &RequestError{}})
+	if want := []float64{1 + 4, 1 + 5, 1}; !slices.Equal(p.tokens, want) {
+		t.Errorf("tokens a second are %v, want %v", p.tokens, want)
+	}
+	if newPace(Window{ToNS: 3e9}).steadiness() != nil {
+		t.Error("no token has a time, and there is a class")
+	}
+}
+
 func TestSteadiness(t *testing.T) {
 	series := func(parts ...float64) []float64 { // level, seconds, level, seconds
 		var out []float64

@@ -104,3 +104,52 @@ func (s Steadiness) doubts() []string {
 	}
 	return nil
 }
+
+// A pace gathers the output tokens of each whole second of a window.
+type pace struct {
+	from   int64
+	tokens []float64
+	told   bool // the times of some tokens are known
+}
+
+func newPace(w Window) *pace {
+	return &pace{from: w.FromNS, tokens: make([]float64, (w.ToNS-w.FromNS)/1e9)}
+}
+
+func (p *pace) add(r *Request) {
+	if r.Warmup || !r.OK() {
+		return
+	}
+	if len(r.ChunkNS) > 0 {
+		share := float64(r.OSL) / float64(len(r.ChunkNS))
+		for _, at := range r.ChunkNS {
+			p.put(at, share)
+		}
+		p.told = true
+		return
+	}
+	if r.LastNS < r.FirstNS || r.OSL == 0 {
+		return
+	}
+	// Only the first and the last token are timed: the others came evenly.
+	p.told = true
+	p.put(r.FirstNS, 1)
+	for n := 1; n < r.OSL; n++ {
+		p.put(r.FirstNS+int64(float64(n)/float64(r.OSL-1)*float64(r.LastNS-r.FirstNS)), 1)
+	}
+}
+
+func (p *pace) put(at int64, tokens float64) {
+	if second := (at - p.from) / 1e9; at > p.from && second < int64(len(p.tokens)) {
+		p.tokens[second] += tokens
+	}
+}
+
+// steadiness is nil where no token has a time.
+func (p *pace) steadiness() *Steadiness {
+	if !p.told {
+		return nil
+	}
+	s := SteadinessOf(p.tokens)
+	return &s
+}

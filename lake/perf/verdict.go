@@ -75,9 +75,10 @@ type CellReview struct {
 	Cell      string    `json:"cell"`
 	Setting   string    `json:"setting_sha256,omitempty"` // of several cells of one name in unlike settings
 	Tier      Tier      `json:"tier"`
-	Refusals  []Refusal `json:"refusals"`  // those of the whole campaign are not repeated
-	Unchecked []string  `json:"unchecked"` // gates that had nothing to go by
-	Suspect   bool      `json:"suspect"`   // a number is not physical (V12, V15): no achievement
+	Refusals  []Refusal `json:"refusals"`        // those of the whole campaign are not repeated
+	Unchecked []string  `json:"unchecked"`       // gates that had nothing to go by
+	Suspect   bool      `json:"suspect"`         // a number is not physical (V12, V15): no achievement
+	Swept     bool      `json:"swept,omitempty"` // of a roofline sweep: evidence, always a draft, and no claim of the campaign
 }
 
 // ReviewRows judges the rows of an atlas. It is a pure function of them and of
@@ -89,11 +90,14 @@ func ReviewRows(rows []Row, terms Terms) *Review {
 	campaignWide := len(r.Refusals)
 	for i := range cells {
 		c := reviewCell(&cells[i], cells)
-		if campaignWide > 0 {
+		c.Swept = cells[i].swept()
+		if campaignWide > 0 || c.Swept {
 			c.Tier = TierDraft
 		}
 		r.Cells = append(r.Cells, c)
-		r.Refusals = append(r.Refusals, c.Refusals...)
+		if !c.Swept {
+			r.Refusals = append(r.Refusals, c.Refusals...)
+		}
 	}
 	tests := declaredTests(terms.Claims, cells)
 	for _, claim := range terms.Claims {

@@ -47,18 +47,35 @@ Beside each row stands the Speed of Light of its setting, at the batch that was
 effective: floors of TPOT and TTFT, ceilings of throughput, and the shares of them
 that were reached, with the path of each ceiling in configs/sol-ceilings.yaml
 (docs/sol.md has the formulas). A share that cannot be right is withheld. What would
-bring the campaign nearer is ranked in frontier.json.`,
-		Version: 1,
+bring the campaign nearer is ranked in frontier.json.
+
+Every cell passes the gates of a verdict (V00 to V15, docs/verdict.md), and so does
+each claim that is declared. What fails is in verdict_refusals of the row and in
+verdict.json, with what would lift it; the row is a draft then. A trial that stands
+apart from its repetitions is flagged, and left out of the mean only if a physical
+cause is recorded.
+
+    - id: atlas
+      uses: aggregate
+      in: {cells: cells}
+      with:
+        baseline: fp8-tp8
+        claims:
+          - {about: decode_latency, config: nvfp4-tp8, over: fp8-tp8, across: [quant]}
+`,
+		Version: 2,
 		Effect:  steps.Pure,
 		Ports: []steps.Port{
 			{Name: "cells", Doc: "cells with an artifact measurement.json, or several in one measurements.jsonl", Required: true, Gaps: true, Reads: []string{"measurement.json"}},
 			rooflinePort(),
 			profilePort(),
+			baselinePort(),
 		},
 		Outputs: []steps.Output{
 			{Name: "atlas.parquet", Doc: "the rows of atlas_v1, for any Parquet engine"},
 			{Name: "atlas.json", Doc: "the same rows as canonical JSON"},
 			{Name: frontierFile, Doc: "what to try next: where each cell's time goes, levers with their bounds, gates and costs (frontier-result/v1)"},
+			{Name: "verdict.json", Doc: "which cells and claims are verdicts, and why others are not (verdict/v1)"},
 		},
 		Show: true,
 		New: func() steps.Step {
@@ -75,6 +92,8 @@ type Step struct {
 	BuiltinCeilings string     `json:"builtin_ceilings" key:"yes" doc:"Digest of the ceilings in this program, so that rows made with others are made again. Leave it out."`
 	Frontier        steps.File `json:"frontier" key:"yes" doc:"File of thresholds for next levers, and of levers that were tried, in the form of configs/frontier.yaml: it is laid over that."`
 	BuiltinConfigs  string     `json:"builtin_configs" key:"yes" doc:"Digest of the model shapes and thresholds in this program. Leave it out."`
+	Baseline        string     `json:"baseline" key:"yes" doc:"Configuration that results are compared with: one of these cells, or of what the port baseline brings."`
+	Claims          []Claim    `json:"claims" key:"yes" doc:"What the campaign sets out to show, written before it runs: p values are corrected over all of it."`
 
 	write ParquetWriter
 }
@@ -107,12 +126,20 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 	}
 	addFloors(lib, rows)
 	flagTPOT(rows)
+	perf.FlagOutliers(rows)
 	if s.Means {
 		means := perf.MeanRows(rows)
 		addMeanFloors(lib, rows, means)
 		rows = append(rows, means...)
 	}
 	if err := addProfiles(env, rows); err != nil {
+		return err
+	}
+	review, err := s.review(env, rows)
+	if err != nil {
+		return err
+	}
+	if err := putReview(env, review); err != nil {
 		return err
 	}
 	if err := s.putFrontier(env, lib, rows); err != nil {

@@ -194,7 +194,7 @@ func TestGapsAreRows(t *testing.T) {
 	for cell, want := range map[string]string{
 		"trial concurrency=2,config=fp8-tp8,trial=1":  "MISSING failed: connection refused",
 		"trial concurrency=16,config=fp8-tp8,trial=2": "FAILED (EngineCore pid=7) CUDA error",
-		"mean concurrency=16,config=fp8-tp8":          "PARTIAL mean of 1 of 2 trials: the others are not FULL, or of another setting",
+		"mean concurrency=16,config=fp8-tp8":          "PARTIAL mean of 1 of 2 trials: the others are not FULL, of another setting, or excluded as outliers",
 		"mean concurrency=1,config=fp8-tp8":           "FULL ",
 	} {
 		if got[cell] != want {

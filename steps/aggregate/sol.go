@@ -33,7 +33,8 @@ func builtinConfigs() string {
 	return digest.Of(list).String()
 }
 
-// Check refuses a digest that is not that of this program.
+// Check refuses a digest that is not that of this program, and claims that no
+// rows could show.
 func (s *Step) Check() error {
 	for _, p := range []struct{ name, have, want string }{
 		{"builtin_ceilings", s.BuiltinCeilings, builtinCeilings()}, {"builtin_configs", s.BuiltinConfigs, builtinConfigs()},
@@ -42,7 +43,7 @@ func (s *Step) Check() error {
 			return &steps.ParamError{Param: p.name, Err: fmt.Errorf("it is %s in this program; leave it out", p.want)}
 		}
 	}
-	return nil
+	return checkClaims(s.Claims)
 }
 
 // library reads what floors are made of.
