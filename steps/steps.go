@@ -195,6 +195,14 @@ func (in *Input) ReadAll(name string) ([]byte, error) {
 	return io.ReadAll(r)
 }
 
+// ReadIf returns the bytes of the artifact of that name, nil if there is none.
+func (in *Input) ReadIf(name string) ([]byte, error) {
+	if _, ok := in.Artifact(name); !ok {
+		return nil, nil
+	}
+	return in.ReadAll(name)
+}
+
 // An Artifact is one named output of a node.
 type Artifact struct {
 	Name     string        `json:"name"`

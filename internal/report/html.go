@@ -25,7 +25,7 @@ type sheet struct {
 	Simulated               bool
 	When                    string
 	Counts                  Counts
-	Verdict                 []string
+	Verdict                 verdict
 	Headlines               []card
 	Shared                  []field
 	SharedUnknown           []string
@@ -84,7 +84,7 @@ func (v *view) sheet() (*sheet, error) {
 	}
 	s := &sheet{
 		Title: v.in.Title, Campaign: v.in.Campaign, Intent: v.in.Intent, Status: v.status, Simulated: v.status.Simulated,
-		Counts: v.status.Cells, When: v.when(), Verdict: v.status.TierWhy,
+		Counts: v.status.Cells, When: v.when(), Verdict: v.verdict(),
 		Load: v.againstLoad(), Pareto: v.pareto(),
 		Omitted: v.status.OmittedPages(), Digest: sum.String(), AlikeDoubts: alikeDoubts(v.rows),
 		Absent: v.absent(), Drivers: v.drivers(),

@@ -20,9 +20,10 @@ import (
 // An Input is all that a report says.
 type Input struct {
 	Title    string
-	Campaign string     // "" leaves it out
-	Intent   string     // what was asked, in a sentence; "" leaves it out
-	Rows     []perf.Row // of atlas_v1, in any order
+	Campaign string       // "" leaves it out
+	Intent   string       // what was asked, in a sentence; "" leaves it out
+	Rows     []perf.Row   // of atlas_v1, in any order
+	Review   *perf.Review // of the rows; nil: they are reviewed here, without a baseline
 }
 
 // A Report is the page and its status.
@@ -36,15 +37,25 @@ const StatusSchema = "report_status/v1"
 
 // A Status is report_status.json: what the report shows and what it does not.
 type Status struct {
-	Schema    string     `json:"schema"`
-	Title     string     `json:"title"`
-	Tier      string     `json:"tier"`      // draft
-	TierWhy   []string   `json:"tier_why"`  // the conditions of a verdict that fail
-	Simulated bool       `json:"simulated"` // a row is of a simulated endpoint
-	Cells     Counts     `json:"cells"`
-	Headline  []Headline `json:"headline"`
-	Pages     []Page     `json:"pages"`
-	Gaps      []string   `json:"gaps"` // what this report could show, had it been measured
+	Schema    string              `json:"schema"`
+	Title     string              `json:"title"`
+	Tier      perf.Tier           `json:"tier"`
+	TierWhy   []string            `json:"tier_why"`         // the conditions of a verdict that fail, a line each
+	Refusals  []perf.RefusalGroup `json:"verdict_refusals"` // the same, with what would lift each
+	Claims    []ClaimStatus       `json:"claims"`           // those that were declared
+	Simulated bool                `json:"simulated"`        // a row is of a simulated endpoint
+	Cells     Counts              `json:"cells"`
+	Headline  []Headline          `json:"headline"`
+	Pages     []Page              `json:"pages"`
+	Gaps      []string            `json:"gaps"` // what this report could show, had it been measured
+}
+
+// A ClaimStatus is a claim that was declared, and what became of it.
+type ClaimStatus struct {
+	Claim   string    `json:"claim"`
+	Tier    perf.Tier `json:"tier"`
+	Outcome string    `json:"outcome"` // load by load
+	Why     []string  `json:"why"`     // it is a draft
 }
 
 // Counts counts the rows of cells, means apart.

@@ -25,6 +25,9 @@ type view struct {
 func settingOf(r perf.Row) string { return withoutTrial(r) + " " + r.Text("setting_sha256") }
 
 func newView(in Input) *view {
+	if in.Review == nil {
+		in.Review = perf.ReviewRows(in.Rows, perf.Terms{})
+	}
 	v := &view{in: in, rows: slices.Clone(in.Rows), means: map[string]bool{}}
 	slices.SortStableFunc(v.rows, byLoad)
 	v.shared = sharedFields(v.rows)
@@ -40,10 +43,19 @@ func newView(in Input) *view {
 		}
 	}
 	v.status = Status{
-		Schema: StatusSchema, Title: in.Title, Tier: "draft", Cells: Count(v.rows), Gaps: Gaps(v.rows),
+		Schema: StatusSchema, Title: in.Title, Tier: in.Review.Tier, Refusals: perf.GroupRefusals(in.Review.Refusals), Claims: []ClaimStatus{}, TierWhy: []string{}, Cells: Count(v.rows), Gaps: Gaps(v.rows),
 		Simulated: slices.ContainsFunc(v.rows, simulated),
 	}
-	v.status.TierWhy = v.tierWhy()
+	for _, g := range v.status.Refusals {
+		v.status.TierWhy = append(v.status.TierWhy, g.String())
+	}
+	for _, c := range in.Review.Claims {
+		why := []string{}
+		for _, g := range perf.GroupRefusals(c.Refusals) {
+			why = append(why, g.String())
+		}
+		v.status.Claims = append(v.status.Claims, ClaimStatus{c.Text, c.Tier, c.Outcome, why})
+	}
 	v.status.Headline = v.headlines()
 	v.status.Pages = v.pages()
 	return v
@@ -211,25 +223,4 @@ func (v *view) headlines() []Headline {
 		}
 	}
 	return out
-}
-
-// tierWhy lists the conditions of a verdict that fail.
-func (v *view) tierWhy() []string {
-	var why []string
-	if v.status.Simulated {
-		why = append(why, "the endpoint is simulated: its numbers say nothing of hardware")
-	}
-	few := 0
-	for _, r := range v.points {
-		if trials(r) < 3 {
-			few++
-		}
-	}
-	if few > 0 {
-		why = append(why, fmt.Sprintf("%d of %d settings have fewer than 3 FULL trials", few, len(v.points)))
-	}
-	if len(v.points) == 0 {
-		why = append(why, "no cell can be plotted")
-	}
-	return append(why, "that trials ran on one node, that their spread is small, and that a production-like baseline is named are not checked by this report")
 }

@@ -211,19 +211,23 @@ func gateSteady(c *Cell, _ []Cell) ([]Refusal, string) {
 	}
 	var why []string
 	for _, class := range slices.Sorted(maps.Keys(classes)) {
-		names := strings.Join(classes[class], ", ")
+		text := ""
+		if len(classes[class]) < len(c.Trials) {
+			text = strings.Join(classes[class], ", ") + ": "
+		}
 		switch class {
 		case "":
-			why = append(why, names+": whether it was steady is not known, since the times of its tokens are not")
+			text += "whether throughput was steady is not known: the measurement does not tell"
 		case Short:
-			why = append(why, fmt.Sprintf("%s: the steady window is shorter than %d s, too short to tell whether it was steady", names, SteadySeconds))
+			text += fmt.Sprintf("the steady window is shorter than %d s, too short to tell whether throughput was steady", SteadySeconds)
 		case Drift:
-			why = append(why, names+": output throughput still rose (drift)")
+			text += "output throughput still rose (drift)"
 		case Slowdown:
-			why = append(why, names+": output throughput fell (slowdown)")
+			text += "output throughput fell (slowdown)"
 		default:
-			why = append(why, names+": output throughput has no one level ("+class+")")
+			text += "output throughput has no one level (" + class + ")"
 		}
+		why = append(why, text)
 	}
 	return refuse("warm up longer, or run longer; the doubts of the trials say from when to when", "%s", strings.Join(why, "; ")), ""
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -197,12 +198,19 @@ func (g RefusalGroup) String() string {
 	return fmt.Sprintf("%s: cell %s: %s", g.Code, strings.Join(g.Cells, " and "), g.Text)
 }
 
-// GroupRefusals puts together what is refused in the same words, in the order
-// of their codes.
+var numberRE = regexp.MustCompile(`[0-9]+([.,][0-9]+)*`)
+
+// GroupRefusals puts together what is refused in the same words, numbers
+// apart, in the order of their codes. The text is that of the first cell.
 func GroupRefusals(refusals []Refusal) []RefusalGroup {
+	const others = " (the first of them; the others are alike, with numbers of their own)"
 	groups := []RefusalGroup{}
+	alike := func(s string) string { return numberRE.ReplaceAllString(strings.TrimSuffix(s, others), "#") }
 	for _, f := range refusals {
-		i := slices.IndexFunc(groups, func(g RefusalGroup) bool { return g.Code == f.Code && g.Text == f.Text })
+		i := slices.IndexFunc(groups, func(g RefusalGroup) bool { return g.Code == f.Code && alike(g.Text) == alike(f.Text) })
+		if i >= 0 && f.Cell != "" && strings.TrimSuffix(groups[i].Text, others) != f.Text {
+			groups[i].Text = strings.TrimSuffix(groups[i].Text, others) + others
+		}
 		if i < 0 {
 			i = len(groups)
 			groups = append(groups, RefusalGroup{Code: f.Code, Text: f.Text, Do: f.Do, Cells: []string{}})
@@ -213,4 +221,30 @@ func GroupRefusals(refusals []Refusal) []RefusalGroup {
 	}
 	slices.SortStableFunc(groups, func(a, b RefusalGroup) int { return cmp.Compare(a.Code, b.Code) })
 	return groups
+}
+
+// ReadAtlas reads what an aggregate step wrote: the rows of atlas.json, and
+// verdict.json. Without the latter the rows are reviewed here, and no baseline
+// is named.
+func ReadAtlas(atlas, verdict []byte) ([]Row, *Review, error) {
+	rows, err := DecodeRows(Atlas(), atlas)
+	if err != nil {
+		return nil, nil, err
+	}
+	if verdict == nil {
+		review := ReviewRows(rows, Terms{})
+		review.Mark(rows)
+		return rows, review, nil
+	}
+	review, err := ReadReview(verdict)
+	return rows, review, err
+}
+
+// Codes returns the codes of what is refused, each once, sorted.
+func (r *Review) Codes() []string {
+	var codes []string
+	for _, f := range r.Refusals {
+		codes = unique(codes, []string{f.Code})
+	}
+	return sorted(codes)
 }

@@ -109,7 +109,7 @@ func TestGates(t *testing.T) {
 		{"a small window", "V05", "50 % of the requests", set(func(r Row) { r.SetFloat("steady_share", 0.5) })},
 		{"drift", "V06", "trial 1: output throughput still rose (drift)", set(func(r Row) { r.SetText("steady_class", Drift) })},
 		{"slowdown", "V06", "fell", set(func(r Row) { r.SetText("steady_class", Slowdown) })},
-		{"steadiness unknown", "V06", "is not known", set(func(r Row) { r.SetText("steady_class", "") })},
+		{"steadiness unknown", "V06", "trial 1: whether throughput was steady is not known", set(func(r Row) { r.SetText("steady_class", "") })},
 		{"throttled", "V07", "trial 1: throttled (reasons 0x40)", set(func(r Row) { r.SetInt("throttle_mask", 0x40) })},
 		{"XID", "V07", "DC13", set(func(r Row) { r.SetText("dcgm_quality", "fail: DC13 XID 79 in the window") })},
 		{"a neighbour", "V07", "foreign_traffic", set(func(r Row) { r.addDoubt("foreign_traffic: the server was working on 3 requests before the load") })},
@@ -335,5 +335,25 @@ func TestReviewRoundTrip(t *testing.T) {
 	}
 	if MergeReviews().Tier != TierDraft {
 		t.Error("nothing is a verdict")
+	}
+}
+
+// What is refused in the same words is told once, numbers apart.
+func TestGroupRefusals(t *testing.T) {
+	groups := GroupRefusals([]Refusal{
+		{Code: "V05", Cell: "a", Text: "steady window 7 s < 60 s"}, {Code: "V01", Cell: "a", Text: "1 FULL trial"}, {Code: "V05", Cell: "b", Text: "steady window 0.2 s < 60 s"},
+		{Code: "V05", Cell: "c", Text: "steady window 7 s < 60 s"}, {Code: "V09", Text: "no baseline is named"},
+	})
+	var got []string
+	for _, g := range groups {
+		got = append(got, g.String())
+	}
+	want := []string{
+		"V01: cell a: 1 FULL trial",
+		"V05: 3 cells, a and 2 more: steady window 7 s < 60 s (the first of them; the others are alike, with numbers of their own)",
+		"V09: no baseline is named",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("groups are %q, want %q", got, want)
 	}
 }

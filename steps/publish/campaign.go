@@ -41,7 +41,7 @@ func (p *publication) campaignRow(env *steps.Env, lineage map[string]any, report
 	r.SetJSON("lineage", lineage)
 	r.SetJSON("extra_json", map[string]any{"absent": map[string]any{
 		"spec_yaml": "the spec is known by spec_path and spec_sha256 only", "report_uri": "the report lies in the store, under report_sha256",
-		"baseline_campaign": "no comparison was made", "next_lever": "no levers were ranked", "frontier": "no levers were ranked",
+		"next_lever": "no levers were ranked", "frontier": "no levers were ranked",
 		"ceilings_digest": "no ceilings were applied", "tool_version": "not told to this step",
 	}})
 	return r, nil
@@ -111,13 +111,13 @@ func (p *publication) rigor(r perf.Row) {
 
 func (p *publication) report(r perf.Row, reportSum string) {
 	r.SetText("report_sha256", reportSum)
-	r.SetText("verdict_tier", "draft")
+	r.SetText("verdict_tier", string(p.review.Tier))
+	r.SetJSON("verdict_refusals", perf.GroupRefusals(p.review.Refusals))
+	r.SetText("baseline_campaign", p.review.Baseline)
 	r.SetBool("sol_complete", false)
 	if p.status == nil {
 		return
 	}
-	r.SetText("verdict_tier", p.status.Tier)
-	r.SetJSON("verdict_refusals", p.status.TierWhy)
 	r.SetJSON("headline", p.status.Headline)
 	r.SetJSON("report_status", p.status)
 	missing := []any{}

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"pipeline/internal/digest"
@@ -33,7 +34,7 @@ type Sink interface {
 }
 
 // version is raised when the same inputs should give other rows.
-const version = 1
+const version = 2
 
 // Kind returns the kind "publish". open gives the lake in a folder, which need
 // not exist.
@@ -46,15 +47,16 @@ makes them the current revision of the campaign. Rows that are there already are
 left alone; other rows of the same campaign are superseded and stay in the lake.
 
 What is missing (cells that failed, no report, pages omitted) is written on the
-campaign's row and warned about. With strict: true, cells that are not FULL, cells
-that cannot be plotted and a missing report are an error, and nothing is written.
+campaign's row and warned about, and so is what keeps the campaign a draft and no
+verdict (docs/verdict.md). With strict: true, cells that are not FULL, cells that
+cannot be plotted, a missing report and a draft are an error, and nothing is written.
 
 What is simulated is marked so in each row. A measured row that does not say
 whether it is simulated is refused.`,
 		Version: version,
 		Effect:  steps.Publish,
 		Ports: []steps.Port{
-			{Name: "atlas", Doc: "an aggregate step", Required: true, Reads: []string{"atlas.json"}},
+			{Name: "atlas", Doc: "an aggregate step: its rows and its verdict", Required: true, Reads: []string{"atlas.json"}},
 			{Name: "report", Doc: "a render step", Gaps: true, Reads: []string{"report_status.json"}},
 		},
 		Outputs: []steps.Output{
@@ -77,6 +79,7 @@ type Published struct {
 	Schema    string          `json:"schema"`
 	Campaign  string          `json:"campaign"`
 	Simulated bool            `json:"simulated"`
+	Tier      perf.Tier       `json:"verdict_tier"`
 	Revisions []perf.Revision `json:"revisions"`
 	Gaps      []string        `json:"gaps"`
 }
@@ -87,17 +90,20 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 	if err != nil {
 		return err
 	}
-	if s.Strict && len(p.gaps) > 0 {
-		return fmt.Errorf("strict: %d gaps, nothing was published: %s: %w", len(p.gaps), strings.Join(p.gaps, "; "), steps.ErrPermanent)
+	if err := p.strict(); s.Strict && err != nil {
+		return err
 	}
 	for _, g := range p.gaps {
 		env.Doubt("published with a gap: %s", g)
+	}
+	if p.draft() {
+		env.Doubt("published as a draft: it fails %s; verdict_refusals of its rows and page 1 of the report say why, and what to do", strings.Join(p.review.Codes(), ", "))
 	}
 	if pages := p.omitted(); pages != "" {
 		env.Doubt("the report leaves out %s: report_status.json says why and how to get them", pages)
 	}
 	p.campaign.SetTime("published_at", env.Now())
-	out := Published{Schema: "published/v1", Campaign: env.Campaign.Name, Gaps: p.gaps, Simulated: p.simulated()}
+	out := Published{Schema: "published/v1", Campaign: env.Campaign.Name, Gaps: p.gaps, Simulated: p.simulated(), Tier: p.review.Tier}
 	source, err := sourceOf(env)
 	if err != nil {
 		return err
@@ -130,7 +136,7 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 // not landed; nor, where it is to be strict, has one with gaps.
 func (s *Step) Landed(ctx context.Context, env *steps.Env) (bool, error) {
 	if s.Strict {
-		if p, err := s.prepare(env); err != nil || len(p.gaps) > 0 {
+		if p, err := s.prepare(env); err != nil || p.strict() != nil {
 			return false, err
 		}
 	}
@@ -178,6 +184,7 @@ type publication struct {
 	atlas    []perf.Row
 	campaign perf.Row
 	gaps     []string
+	review   *perf.Review   // of the rows
 	status   *report.Status // nil without a report
 }
 
@@ -194,6 +201,26 @@ func (p *publication) tables() []table {
 
 func (p *publication) simulated() bool { v, _ := p.campaign.Bool("simulated"); return v }
 
+func (p *publication) draft() bool { return p.review.Tier != perf.TierVerdict }
+
+// strict refuses gaps, and what is a draft.
+func (p *publication) strict() error {
+	what, why := []string{}, slices.Clone(p.gaps)
+	if n := len(p.gaps); n > 0 {
+		what = append(what, fmt.Sprintf("%d gaps", n))
+	}
+	if p.draft() {
+		what = append(what, "a draft")
+		for _, g := range perf.GroupRefusals(p.review.Refusals) {
+			why = append(why, g.String())
+		}
+	}
+	if len(what) == 0 {
+		return nil
+	}
+	return fmt.Errorf("strict: %s, nothing was published: %s: %w", strings.Join(what, " and "), strings.Join(why, "; "), steps.ErrPermanent)
+}
+
 func (p *publication) omitted() string {
 	if p.status == nil {
 		return ""
@@ -209,19 +236,26 @@ func (p *publication) omitted() string {
 func (s *Step) prepare(env *steps.Env) (*publication, error) {
 	p := &publication{}
 	lineage := map[string]any{}
+	var reviews []*perf.Review
 	for i := range env.In["atlas"] {
 		in := &env.In["atlas"][i]
-		text, err := in.ReadAll("atlas.json")
+		atlas, err := in.ReadAll("atlas.json")
 		if err != nil {
 			return nil, fmt.Errorf("read atlas.json of step %s: %w", in.Step, err)
 		}
-		rows, err := perf.DecodeRows(perf.Atlas(), text)
+		verdict, err := in.ReadIf("verdict.json")
+		if err != nil {
+			return nil, fmt.Errorf("read verdict.json of step %s: %w", in.Step, err)
+		}
+		rows, review, err := perf.ReadAtlas(atlas, verdict)
 		if err != nil {
 			return nil, fmt.Errorf("read atlas.json of step %s: %w", in.Step, err)
 		}
 		p.atlas = append(p.atlas, rows...)
+		reviews = append(reviews, review)
 		record(lineage, in)
 	}
+	p.review = perf.MergeReviews(reviews...)
 	for _, r := range p.atlas {
 		if err := markedRow(r); err != nil {
 			return nil, err

@@ -181,7 +181,7 @@ func TestPublish(t *testing.T) {
 	if len(out.Revisions) != 2 || !out.Simulated || len(out.Gaps) != 0 || !strings.HasPrefix(out.Revisions[0].Path, "atlas_v1/campaign=glm/") {
 		t.Errorf("published.json is %+v", out)
 	}
-	if len(w.doubts) != 1 || !strings.Contains(w.doubts[0], "leaves out page 3 (Pareto), page 4") {
+	if len(w.doubts) != 2 || !strings.HasPrefix(w.doubts[0], "published as a draft: it fails V00, V01") || !strings.Contains(w.doubts[1], "leaves out page 3 (Pareto), page 4") {
 		t.Errorf("doubts are %q", w.doubts)
 	}
 }
@@ -238,7 +238,7 @@ func TestGaps(t *testing.T) {
 	w.env.In["report"] = []steps.Input{{Step: "report", Gap: "skipped: atlas failed"}}
 	strict := w.step(func(s *publish.Step) { s.Strict = true })
 	err := strict.Run(t.Context(), w.env)
-	if err == nil || !errors.Is(err, steps.ErrPermanent) || !strings.Contains(err.Error(), "strict: 2 gaps, nothing was published: cell concurrency=4 is FAILED: out of memory; there is no report: skipped: atlas failed") {
+	if err == nil || !errors.Is(err, steps.ErrPermanent) || !strings.Contains(err.Error(), "strict: 2 gaps and a draft, nothing was published: cell concurrency=4 is FAILED: out of memory; there is no report: skipped: atlas failed") {
 		t.Errorf("strict: %v", err)
 	}
 	if len(w.lakes["/home/lake"]) != 0 {
@@ -249,14 +249,17 @@ func TestGaps(t *testing.T) {
 	if want := []string{"cell concurrency=4 is FAILED: out of memory", "there is no report: skipped: atlas failed"}; !slices.Equal(c.List("gaps"), want) {
 		t.Errorf("gaps are %q, want %q", c.List("gaps"), want)
 	}
+	if c.Text("verdict_tier") != "draft" || !strings.Contains(c.Text("verdict_refusals"), `"code":"V08"`) || !strings.Contains(w.lakes["/home/lake"]["atlas_v1/glm"].rows[0].Text("verdict_refusals"), `"code":"V08"`) {
+		t.Errorf("the tier is %s for %s", c.Text("verdict_tier"), c.Text("verdict_refusals"))
+	}
 	if n, _ := c.Int("cells_failed"); n != 1 || !c.IsNull("report_sha256") {
 		t.Errorf("cells_failed %d, report_sha256 %q", n, c.Text("report_sha256"))
 	}
-	if len(w.doubts) != 2 {
+	if len(w.doubts) != 3 {
 		t.Errorf("doubts are %q", w.doubts)
 	}
 	delete(w.env.In, "report")
-	if w.run(); !strings.Contains(w.doubts[3], "wire a render step") {
+	if w.run(); !strings.Contains(w.doubts[4], "wire a render step") {
 		t.Errorf("doubts are %q", w.doubts)
 	}
 }

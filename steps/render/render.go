@@ -25,7 +25,7 @@ same for machines.
 The page knows nothing but the rows and the parameters, so that it can be made
 again after the endpoint is gone. Give it the name of the campaign if it should
 stand on the cover.`,
-		Version: 1,
+		Version: 2,
 		Effect:  steps.Pure,
 		Ports: []steps.Port{
 			{Name: "atlas", Doc: "an aggregate step", Required: true, Reads: []string{"atlas.json"}},
@@ -57,19 +57,25 @@ func (s *Step) Check() error {
 // Run implements steps.Runner.
 func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 	var rows []perf.Row
+	var reviews []*perf.Review
 	for i := range env.In["atlas"] {
 		in := &env.In["atlas"][i]
-		text, err := in.ReadAll("atlas.json")
+		atlas, err := in.ReadAll("atlas.json")
 		if err != nil {
 			return fmt.Errorf("read atlas.json of step %s: %w", in.Step, err)
 		}
-		more, err := perf.DecodeRows(perf.Atlas(), text)
+		verdict, err := in.ReadIf("verdict.json")
+		if err != nil {
+			return fmt.Errorf("read verdict.json of step %s: %w", in.Step, err)
+		}
+		more, review, err := perf.ReadAtlas(atlas, verdict)
 		if err != nil {
 			return fmt.Errorf("read atlas.json of step %s: %w", in.Step, err)
 		}
 		rows = append(rows, more...)
+		reviews = append(reviews, review)
 	}
-	made, err := report.Render(report.Input{Title: s.Title, Campaign: s.Campaign, Intent: s.Intent, Rows: rows})
+	made, err := report.Render(report.Input{Title: s.Title, Campaign: s.Campaign, Intent: s.Intent, Rows: rows, Review: perf.MergeReviews(reviews...)})
 	if err != nil {
 		return fmt.Errorf("render the report: %w", err)
 	}
