@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -55,6 +56,8 @@ type run struct {
 	began time.Time
 	lock  *store.Lock // tells others that this run lives
 	j     *journal.Writer
+
+	commands *commands // that its steps run
 
 	fc       *Forecast
 	nodes    []node
@@ -112,6 +115,7 @@ func newRun(e *Engine, plan *pipelines.Plan, o Options) (*run, error) {
 		r.lock.Unlock()
 		return nil, fmt.Errorf("run %s: %w", plan.Name, err)
 	}
+	r.commands = &commands{dir: filepath.Join(e.Store.Path("runs", r.id), journal.CommandsDir), now: e.Now}
 	r.j.Add(journal.Entry{Time: now, Event: journal.RunStart, Start: &journal.Start{
 		Run: r.id, Campaign: plan.Name, Spec: plan.File, SpecSum: plan.SpecSum, Args: o.Args,
 		Selection: o.Selection.Text, Nodes: len(plan.Nodes), Host: e.Host.Name, PID: e.Host.PID}})
@@ -138,6 +142,10 @@ type spent struct {
 	state  State
 	doubts []string
 }
+
+// endOfCommands is how long a run waits for the records of commands that were
+// just ended: a server that was let go of is still being waited for.
+const endOfCommands = 2 * time.Second
 
 func runLock(id string) string { return "run-" + id }
 
@@ -205,6 +213,9 @@ func (r *run) end(runErr error) (*Outcome, error) {
 		r.doubt(-1, w)
 	}
 	if err != nil {
+		r.doubt(-1, err.Error())
+	}
+	if err := r.commands.settle(endOfCommands); err != nil {
 		r.doubt(-1, err.Error())
 	}
 	out.Outputs = views

@@ -41,8 +41,9 @@ type try struct {
 	letGo  context.CancelCauseFunc // Hold only: ends the context of Open
 	waited bool                    // for a lock that another process had
 
-	log   *nodeLog
-	scrub *scrubber
+	log      *nodeLog
+	scrub    *scrubber
+	commands *commands
 
 	mu       sync.Mutex
 	outputs  map[string]*output
@@ -68,7 +69,7 @@ type result struct {
 func (r *run) newTry(id pipelines.NodeID) *try {
 	n, s := &r.plan.Nodes[id], &r.nodes[id]
 	t := &try{e: r.e, n: n, plan: r.plan, runID: r.id, key: s.key, number: s.tries, ctx: r.steps, waits: r.waits,
-		msgs: r.msgs, over: r.over, slots: r.lockNames(n), outputs: make(map[string]*output), scrub: &scrubber{}}
+		msgs: r.msgs, over: r.over, slots: r.lockNames(n), outputs: make(map[string]*output), scrub: &scrubber{}, commands: r.commands}
 	t.dir = r.e.Store.Path("tmp", fmt.Sprintf("%s-%d-%d", r.id, id, s.tries))
 	t.log = newNodeLog(r.e.Store.Path("runs", r.id), n.Name, t.scrub)
 	t.feeds = r.fc.keys.feeds(n, r.give)

@@ -111,6 +111,20 @@ type Holder interface {
 // key and no record.
 type Live map[string]string
 
+// An Evidenced is a Step whose parameters may ask for an evidence bundle of
+// each run that it is a part of.
+type Evidenced interface {
+	// Evidence returns the bundle that is asked for, nil if none is. It is in no key.
+	Evidence() *Bundle
+}
+
+// A Bundle says what sort of evidence a run leaves, why, and where.
+type Bundle struct {
+	Family string // of experiments: inference-perf-bench
+	Intent string // in one sentence
+	Dir    string // the folder of all families, relative to where the program was called
+}
+
 // A Checker is a Step that can find faults in its parameters before anything
 // runs. The error names the parameter: &ParamError{"osl", err}.
 type Checker interface{ Check() error }
@@ -151,6 +165,7 @@ type Env struct {
 	Progress func(Progress)                            // for people who wait; may be called from any goroutine
 	Secret   func(name string) (string, error)         // an environment variable by name; its value is scrubbed from logs
 	Now      func() time.Time                          // the wall clock; a Pure step gets none and must not ask
+	Record   func(argv []string) *Recording            // begins to record a command; see Command. May be nil
 	Resolve  func(path string) string                  // a path of the spec (relative to the spec's folder) as a path of this machine
 }
 

@@ -94,7 +94,9 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that all that it starts can be ended
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = grace
+	ended := env.Recorded(cmd)
 	err = cmd.Run()
+	ended(err)
 	if cmd.Process != nil {
 		// What is left of the group, if anything, has had its time.
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,9 +83,24 @@ func (s *Step) start(env *steps.Env) (*child, error) {
 		return nil, fmt.Errorf("start the simulated endpoint: %w", err)
 	}
 	env.Log.Info("started", "command", strings.Join(c.cmd.Args, " "), "pid", c.cmd.Process.Pid)
+	record := env.Command(c.cmd.Args...)
+	// The scratch folder may be gone when the server ends, what is open is not.
+	printed, err := os.Open(c.log)
+	if err != nil {
+		env.Log.Warn("what the server prints is not recorded", "error", err)
+	}
 	go func() {
 		c.err = c.cmd.Wait()
 		close(c.done)
+		if printed != nil {
+			_, _ = io.Copy(record.Stdout, printed)
+			printed.Close()
+		}
+		code, how := c.cmd.ProcessState.ExitCode(), c.err
+		if code >= 0 {
+			how = nil // the code says it
+		}
+		record.End(code, how)
 	}()
 	return c, nil
 }
