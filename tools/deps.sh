@@ -8,6 +8,8 @@ missing=()
 need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
 need curl curl
 need strings binutils
+need prometheus prometheus
+need promtool prometheus
 need clickhouse-server clickhouse-server
 if [ "${1:-}" = bench ]; then
 	need ninja ninja-build

@@ -84,8 +84,11 @@ type Window struct {
 	End   Stamp `yaml:"end" json:"end"`
 }
 
-// NewWindow returns the window from one time to another.
-func NewWindow(start, end time.Time) Window { return Window{Stamp{start.UTC()}, Stamp{end.UTC()}} }
+// NewWindow returns the window from one time to another, to the millisecond,
+// so that what is written of it is what it is.
+func NewWindow(start, end time.Time) Window {
+	return Window{Stamp{start.UTC().Truncate(time.Millisecond)}, Stamp{end.UTC().Truncate(time.Millisecond)}}
+}
 
 // Seconds is its length.
 func (w Window) Seconds() float64 { return w.End.Sub(w.Start.Time).Seconds() }
@@ -232,12 +235,16 @@ func (l seriesLine) unpack(gpus map[string]GPU) (*Series, error) {
 
 // Samples unpacks the series.
 func (f *Frozen) Samples() (*Samples, error) {
-	gpus := map[string]GPU{}
-	for _, g := range append(append([]GPU{}, f.GPUs...), f.Neighbours...) {
+	return unpack(f.Lines, append(append([]GPU{}, f.GPUs...), f.Neighbours...))
+}
+
+func unpack(lines []seriesLine, of []GPU) (*Samples, error) {
+	gpus := make(map[string]GPU, len(of))
+	for _, g := range of {
 		gpus[g.Key()] = g
 	}
-	all := &Samples{series: map[string]*Series{}}
-	for _, line := range f.Lines {
+	all := &Samples{}
+	for _, line := range lines {
 		s, err := line.unpack(gpus)
 		if err != nil {
 			return nil, err

@@ -240,7 +240,7 @@ func FuzzReadTelemetry(f *testing.F) {
 }
 
 // scrape reads a page of an exporter as a capture does.
-func scrape(t *testing.T, name string) (*Samples, int) {
+func scrape(t *testing.T, name string) *Samples {
 	t.Helper()
 	f, err := os.Open(filepath.Join("testdata", name))
 	if err != nil {
@@ -252,26 +252,23 @@ func scrape(t *testing.T, name string) (*Samples, int) {
 		t.Fatal(err)
 	}
 	var s Samples
-	unknown := 0
 	for _, name := range page.Names() {
 		samples, _ := page.Find(name)
 		for _, x := range samples {
-			if !s.Add(name, x.Labels, 1000, x.Value) {
-				unknown++
-			}
+			s.Add(name, x.Labels, 1000, x.Value)
 		}
 	}
-	return &s, unknown
+	return &s
 }
 
 // Pages of real exporters: old and new labels, MIG instances, a sentinel.
 func TestPagesOfExporters(t *testing.T) {
-	s, _ := scrape(t, "exporter_scrape_a100_loaded.prom")
+	s := scrape(t, "exporter_scrape_a100_loaded.prom")
 	g := s.GPUs()
 	if len(g) != 1 && len(g) != 2 || g[0].Node != "ub20-a100-k8s" || g[0].Index != 0 {
 		t.Errorf("%v", g)
 	}
-	s, _ = scrape(t, "exporter_scrape_a800_idle_mig.prom")
+	s = scrape(t, "exporter_scrape_a800_idle_mig.prom")
 	mig := 0
 	for _, g := range s.GPUs() {
 		if g.MIG != "" {
@@ -281,14 +278,14 @@ func TestPagesOfExporters(t *testing.T) {
 	if chosen, _, _ := (Selection{}).Choose(s); mig != 2 || len(chosen) != 2 {
 		t.Errorf("%d MIG instances, %v whole GPUs", mig, chosen)
 	}
-	s, _ = scrape(t, "exporter_scrape_blank_sentinel.prom")
+	s = scrape(t, "exporter_scrape_blank_sentinel.prom")
 	for _, one := range s.Series() {
 		info, _ := one.Field.Info()
 		if info.blank(one.V[0]) != (one.Field == 140) {
 			t.Errorf("%s %v", one.Field, one.V)
 		}
 	}
-	s, _ = scrape(t, "dcgm_exporter_t4_driver580.txt")
+	s = scrape(t, "dcgm_exporter_t4_driver580.txt")
 	if g := s.GPUs(); len(g) != 1 || g[0].Model != "Tesla T4" || g[0].PCI != "00000000:00:1E.0" {
 		t.Errorf("%v", g)
 	}
@@ -304,8 +301,11 @@ func TestAddTakesEachTimeOnce(t *testing.T) {
 	if len(one) != 1 || fmt.Sprint(one[0].T) != "[10 20]" || one[0].Labels["pod"] != "vllm-0" || one[0].Labels["namespace"] != "bench" {
 		t.Errorf("%+v", one[0])
 	}
-	if s.Add("DCGM_EXP_XID_ERRORS_COUNT", labels, 10, 1) {
+	if s.Add("DCGM_EXP_XID_ERRORS_COUNT", labels, 30, 1) || s.Len() != 2 {
 		t.Error("a name that is no field was taken")
+	}
+	if s.Add("DCGM_FI_PROF_DRAM_ACTIVE", labels, 30, 20) || !s.Add("DCGM_FI_PROF_DRAM_ACTIVE", labels, 40, 21) {
+		t.Error("what is news was not told from what is none")
 	}
 }
 
@@ -328,6 +328,8 @@ func TestChoose(t *testing.T) {
 		{Selection{UUIDs: []string{"GPU-07-1", "GPU-07-2", "GPU-99-0"}}, 2, 2, "3 UUIDs"},
 		{Selection{Node: "gpu-07"}, 4, 0, "node gpu-07"},
 		{Selection{Node: "gpu-07", Indices: []int{0, 1}}, 2, 2, "GPUs [0 1] of node gpu-07"},
+		{Selection{Node: "gpu-08", Pods: []string{"vllm-8"}, Expected: 2}, 2, 2, "node gpu-08, pods vllm-8"},
+		{Selection{Node: "gpu-08", Pods: []string{"vllm-8"}, Expected: 4}, 4, 0, "node gpu-08"},
 		{Selection{Node: "gpu"}, 0, 0, "node gpu"},
 		{Selection{Pods: []string{"vllm-8"}}, 2, 2, "pods vllm-8"},
 		{Selection{}, 8, 0, "all that the source shows"},

@@ -60,8 +60,12 @@ type Series struct {
 
 // Samples are series by GPU and field.
 type Samples struct {
-	series map[string]*Series
+	series   map[string]*Series
+	versions map[string]string
 }
+
+// Versions are those of software that the labels of series name.
+func (s *Samples) Versions() map[string]string { return s.versions }
 
 // The names of labels over versions of dcgm-exporter and of Kubernetes'
 // relabelling, the preferred one first: without honor_labels, pod is the
@@ -98,9 +102,11 @@ func GPUOf(labels map[string]string) GPU {
 	return g
 }
 
-// Add adds a sample of a series with the labels of dcgm-exporter; false if the
-// name is of no known field. Times of one series must not go back.
-func (s *Samples) Add(name string, labels map[string]string, atMS int64, v float64) bool {
+// Add adds a sample of a series with the labels of dcgm-exporter, and reports
+// whether it differs from the one before. A name that is of no known field is
+// left out, and so is a sample that is not later than the one before: the same
+// scrape by another path.
+func (s *Samples) Add(name string, labels map[string]string, atMS int64, v float64) (news bool) {
 	f, ok := FieldNamed(name)
 	if !ok {
 		return false
@@ -111,16 +117,20 @@ func (s *Samples) Add(name string, labels map[string]string, atMS int64, v float
 			workload[name] = v
 		}
 	}
-	s.add(f, GPUOf(labels), workload, atMS, v)
-	return true
+	if driver := labels["DCGM_FI_DRIVER_VERSION"]; driver != "" && s.versions["driver"] == "" {
+		s.versions = map[string]string{"driver": driver}
+	}
+	return s.add(f, GPUOf(labels), workload, atMS, v)
 }
 
-func (s *Samples) add(f Field, g GPU, labels map[string]string, atMS int64, v float64) {
+func (s *Samples) add(f Field, g GPU, labels map[string]string, atMS int64, v float64) (news bool) {
 	one := s.of(f, g, labels)
-	if n := len(one.T); n > 0 && one.T[n-1] >= atMS {
-		return // the same scrape through two paths
+	n := len(one.T)
+	if n > 0 && one.T[n-1] >= atMS {
+		return false
 	}
 	one.T, one.V = append(one.T, atMS), append(one.V, v)
+	return n == 0 || one.V[n-1] != v
 }
 
 // of returns the series of a field of a GPU under labels, which it makes if

@@ -26,6 +26,10 @@ func (s Selection) Choose(samples *Samples) (chosen, neighbours []GPU, how strin
 			shown = append(shown, g)
 		}
 	}
+	pods := podsOf(samples)
+	served := func(g GPU) bool {
+		return slices.ContainsFunc(pods[g.Key()], func(p string) bool { return slices.Contains(s.Pods, p) })
+	}
 	take := func(text string, is func(GPU) bool) {
 		if len(chosen) > 0 {
 			return
@@ -44,11 +48,12 @@ func (s Selection) Choose(samples *Samples) (chosen, neighbours []GPU, how strin
 		take(fmt.Sprintf("GPUs %v of node %s", s.Indices, s.Node), func(g GPU) bool { return sameNode(g.Node, s.Node) && slices.Contains(s.Indices, g.Index) })
 	case s.Node != "":
 		take("node "+s.Node, func(g GPU) bool { return sameNode(g.Node, s.Node) })
+		// More than the cell used: those of its pods, where labels tell.
+		if mine := slices.DeleteFunc(slices.Clone(chosen), func(g GPU) bool { return !served(g) }); len(chosen) > s.Expected && len(mine) > 0 {
+			chosen, how = mine, how+", pods "+strings.Join(s.Pods, ", ")
+		}
 	case len(s.Pods) > 0:
-		pods := podsOf(samples)
-		take("pods "+strings.Join(s.Pods, ", "), func(g GPU) bool {
-			return slices.ContainsFunc(pods[g.Key()], func(p string) bool { return slices.Contains(s.Pods, p) })
-		})
+		take("pods "+strings.Join(s.Pods, ", "), served)
 	default:
 		take("all that the source shows", func(GPU) bool { return true })
 	}

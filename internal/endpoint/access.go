@@ -18,6 +18,7 @@ type Access struct {
 	CAFile   string // PEM certificates to trust beside the system's
 	Insecure bool   // trust any certificate
 	Log      string // path of the server's log, if it is on this machine
+	DCGM     string // pages of dcgm-exporter on the nodes that serve, separated by spaces
 }
 
 // The names under which a Hold offers an endpoint to the steps wired to it.
@@ -27,13 +28,14 @@ const (
 	liveCAFile    = "ca_file"
 	liveInsecure  = "insecure_skip_verify"
 	liveLog       = "log"
+	liveDCGM      = "dcgm_urls" // separated by spaces
 )
 
 // Live returns the access as a Hold hands it out: the key by the name of its
 // environment variable.
 func (a Access) Live(apiKeyEnv string) map[string]string {
 	live := map[string]string{liveURL: a.URL}
-	for name, value := range map[string]string{liveAPIKeyEnv: apiKeyEnv, liveCAFile: a.CAFile, liveLog: a.Log} {
+	for name, value := range map[string]string{liveAPIKeyEnv: apiKeyEnv, liveCAFile: a.CAFile, liveLog: a.Log, liveDCGM: a.DCGM} {
 		if value != "" {
 			live[name] = value
 		}
@@ -47,7 +49,7 @@ func (a Access) Live(apiKeyEnv string) map[string]string {
 // AccessOf reads what Live wrote. secret returns the value of an environment
 // variable.
 func AccessOf(live map[string]string, secret func(name string) (string, error)) (Access, error) {
-	a := Access{URL: live[liveURL], CAFile: live[liveCAFile], Insecure: live[liveInsecure] == "true", Log: live[liveLog]}
+	a := Access{URL: live[liveURL], CAFile: live[liveCAFile], Insecure: live[liveInsecure] == "true", Log: live[liveLog], DCGM: live[liveDCGM]}
 	if a.URL == "" {
 		return Access{}, errors.New("the step wired to port server offers no url; wire a step of kind serve")
 	}

@@ -12,4 +12,6 @@
 // list of candidates; the first that the server has answers, and the Server
 // says which it was. What none answered for is listed as missing: it is never
 // a zero.
+//
+// A Store asks a Prometheus server for what it has scraped before.
 package prom

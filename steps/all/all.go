@@ -8,6 +8,7 @@ import (
 	"pipeline/steps/campaigninit"
 	"pipeline/steps/cellrun"
 	"pipeline/steps/dataset"
+	"pipeline/steps/dcgmcorrelate"
 	"pipeline/steps/exec"
 	"pipeline/steps/importbench"
 	"pipeline/steps/profileimport"
@@ -32,6 +33,7 @@ func Kinds(d Deps) steps.Registry {
 		campaigninit.Kind(),
 		dataset.Kind(),
 		cellrun.Kind(),
+		dcgmcorrelate.Kind(),
 		aggregate.Kind(d.Parquet),
 		render.Kind(),
 		publish.Kind(d.Lake),

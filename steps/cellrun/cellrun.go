@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"pipeline/internal/dcgm"
 	"pipeline/internal/loadgen"
 	"pipeline/lake/perf"
 	"pipeline/steps"
@@ -49,6 +50,7 @@ func Kind() steps.Kind {
 		Outputs: []steps.Output{
 			{Name: measurementFile, Doc: "Setting, summaries, server counters, status and doubts (measurement/v1)."},
 			{Name: requestsFile, Doc: "One line a request: when it was sent, when its tokens came, how many.", Optional: true},
+			{Name: dcgm.CaptureFile, Doc: "What the exporters of GPU counters showed under the load, for dcgm_correlate.", Optional: true},
 		},
 		New: func() steps.Step {
 			return &Step{
@@ -56,6 +58,7 @@ func Kind() steps.Kind {
 				IgnoreEOS: true, CacheRegime: cold, MaxErrorRate: perf.MaxErrorShare,
 				RequestTimeout: steps.Duration(loadgen.DefaultTimeout), StallTimeout: steps.Duration(2 * time.Minute),
 				KeepRequests: true, ReadyTimeout: steps.Duration(5 * time.Second), ScrapeInterval: steps.Duration(500 * time.Millisecond),
+				DCGMInterval: steps.Duration(100 * time.Millisecond),
 			}
 		},
 	}
@@ -121,6 +124,7 @@ type Step struct {
 	Calibrate      bool           `json:"calibrate" key:"no" doc:"Measure first what the load generator can take on this machine."`
 	ReadyTimeout   steps.Duration `json:"ready_timeout" key:"no" min:"0s" doc:"How long the endpoint may take to answer before and after the load."`
 	ScrapeInterval steps.Duration `json:"scrape_interval" key:"no" min:"10ms" doc:"Between two looks at the server's gauges."`
+	DCGMInterval   steps.Duration `json:"dcgm_interval" key:"no" min:"10ms" doc:"Between two looks at the exporter of GPU counters, if the endpoint names one; longer while it shows nothing new."`
 }
 
 // SLO are limits that a good request keeps.
@@ -188,7 +192,11 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 		return err
 	}
 	defer c.client.Close()
+	gpus := watchGPUs(ctx, env, strings.Fields(c.access.DCGM), time.Duration(s.DCGMInterval))
 	m, requests, err := c.measure(ctx)
+	if lost := gpus.end(); err == nil {
+		err = lost
+	}
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"pipeline/internal/endpoint"
@@ -82,6 +83,7 @@ type Endpoint struct {
 	APIKeyEnv steps.EnvName `json:"api_key_env" key:"no" doc:"Environment variable that holds the endpoint's API key."`
 	CAFile    steps.File    `json:"ca_file" key:"no" doc:"PEM file of certificates to trust beside the system's, for https."`
 	Insecure  bool          `json:"insecure_skip_verify" key:"no" doc:"Trust any certificate."`
+	DCGM      []string      `json:"dcgm_urls" key:"no" doc:"Pages of dcgm-exporter on the nodes that serve: http://node:9400/metrics. Cells keep what they show under the load, for dcgm_correlate."`
 	Sim       Sim           `json:"sim" key:"yes" doc:"How an endpoint of kind sim simulates."`
 }
 
@@ -121,6 +123,11 @@ func (s *Step) Check() error {
 		if _, err := endpoint.ParseURL(s.Endpoint.URL); err != nil {
 			return &steps.ParamError{Param: "endpoint.url", Err: err}
 		}
+		for _, page := range s.Endpoint.DCGM {
+			if _, err := endpoint.ParseURL(page); err != nil {
+				return &steps.ParamError{Param: "endpoint.dcgm_urls", Err: err}
+			}
+		}
 	case "sim":
 		if err := s.checkSim(); err != nil {
 			return err
@@ -157,6 +164,8 @@ func (s *Step) checkSim() error {
 		return refuse("endpoint.url", "an endpoint of kind sim has no address yet; use kind url for one that is there")
 	case s.Endpoint.CAFile != "" || s.Endpoint.Insecure:
 		return refuse("endpoint.kind", "a simulated endpoint has no https")
+	case len(s.Endpoint.DCGM) > 0:
+		return refuse("endpoint.dcgm_urls", "a simulated endpoint has an exporter of its own, at /dcgm/metrics")
 	case s.Model.Name == "":
 		return refuse("model.name", "a simulated endpoint needs the name it serves")
 	case s.Model.Shape == "":
@@ -185,7 +194,7 @@ func (s *Step) Standing() bool { return s.Endpoint.Kind == "url" }
 // endpoint of kind url it only hands out the address.
 func (s *Step) Open(ctx context.Context, env *steps.Env) (steps.Live, error) {
 	if s.Standing() {
-		access := endpoint.Access{URL: s.Endpoint.URL, Insecure: s.Endpoint.Insecure}
+		access := endpoint.Access{URL: s.Endpoint.URL, Insecure: s.Endpoint.Insecure, DCGM: strings.Join(s.Endpoint.DCGM, " ")}
 		if f := s.Endpoint.CAFile; f != "" {
 			access.CAFile = env.Resolve(string(f))
 		}

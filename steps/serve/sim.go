@@ -60,6 +60,7 @@ func (s *Step) openSim(ctx context.Context, env *steps.Env) (steps.Live, error) 
 	if err != nil {
 		return nil, c.explain(err, access)
 	}
+	access.DCGM = access.URL + "/dcgm/metrics"
 	env.Log.Info("endpoint is ready", "url", access.URL, "pid", c.cmd.Process.Pid, "log", c.log)
 	return access.Live(string(s.Endpoint.APIKeyEnv)), nil
 }
