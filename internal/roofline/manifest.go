@@ -27,11 +27,12 @@ const (
 	DmonFile     = "dmon.tsv"            // a time in ms, a tab, a line of dcgmi dmon
 	DmonMetaFile = "dmon.meta.yaml"      // how dcgmi dmon was called
 	ExporterFile = "dcgm.prom"           // scrapes of dcgm-exporter, each after "# scrape <unix ms>"
+	CaptureFile  = "dcgm-samples.json"   // or what a cell of this program kept of them
 	MetricsFile  = "server_metrics.prom" // the server's metrics: "# scrape pre", "# scrape post"
 )
 
 // cellFiles are the files that a cell may have.
-var cellFiles = []string{CellFile, BenchFile, RequestsFile, DmonFile, DmonMetaFile, ExporterFile, MetricsFile}
+var cellFiles = []string{CellFile, BenchFile, RequestsFile, DmonFile, DmonMetaFile, ExporterFile, CaptureFile, MetricsFile}
 
 // Kinds of cells.
 const (

@@ -15,6 +15,7 @@ import (
 	"pipeline/steps/publish"
 	"pipeline/steps/render"
 	"pipeline/steps/rooflineimport"
+	"pipeline/steps/rooflinesweep"
 	"pipeline/steps/serve"
 	"pipeline/steps/zymtracequery"
 )
@@ -37,6 +38,7 @@ func Kinds(d Deps) steps.Registry {
 		aggregate.Kind(d.Parquet),
 		render.Kind(),
 		publish.Kind(d.Lake),
+		rooflinesweep.Kind(cellrun.Kind()),
 		rooflineimport.Kind(),
 		profileimport.Kind(),
 		zymtracequery.Kind(),
