@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"pipeline/internal/conversation"
 	"pipeline/internal/dcgm"
 	"pipeline/internal/loadgen"
 	"pipeline/lake/perf"
@@ -46,6 +47,7 @@ func Kind() steps.Kind {
 		Ports: []steps.Port{
 			{Name: "server", Doc: "The endpoint: a step of kind serve.", Required: true, Hold: true},
 			{Name: "setup", Doc: "What the endpoint is: a step of kind init. With an unresolved identity the cell is measured, and never reused.", Required: true, Partial: true, Reads: []string{identityFile}},
+			{Name: "dataset", Doc: "What is sent: a step of kind dataset. Without it, prompts are made of random words.", Reads: []string{conversation.FileName, conversation.DatasetFile}},
 		},
 		Outputs: []steps.Output{
 			{Name: measurementFile, Doc: "Setting, summaries, server counters, status and doubts (measurement/v1)."},
@@ -83,6 +85,14 @@ has in development mode) and sends prompts that no earlier run has sent. A warm
 cell does neither: the same seed gives the same prompts, and what the server has
 cached of them it finds: one that finds less than half has the doubt not_warm.
 
+With a data set the recorded conversations are played, from the first on, with
+their recorded answers as history and their recorded lengths as what is asked.
+isl, turns and shared_prefix are those of the data set then. No request is sent
+twice: a data set with too few is refused, unless repeat is set.
+
+Its phases are pre metrics, run (prompts and warm-up), monitor (the measured
+requests), post metrics and download; a spec may give them numbers with phase.
+
 The status is FULL, PARTIAL or FAILED. Only a FULL measurement is ever reused.
 `
 
@@ -107,9 +117,10 @@ type Step struct {
 	NumPrompts     int            `json:"num_prompts" key:"yes" min:"1" max:"10000000" doc:"Requests measured. Below 2 × concurrency the ramp dominates, which is a doubt."`
 	Warmup         int            `json:"warmup" key:"yes" min:"0" doc:"Requests before, not measured."`
 	ISL            int            `json:"isl" key:"yes" min:"1" max:"10000000" doc:"Input tokens of a request."`
-	OSL            int            `json:"osl" key:"yes" min:"1" doc:"Output tokens of a request."`
+	OSL            int            `json:"osl" key:"yes" min:"1" doc:"Output tokens of a request; in a data set, of one that does not say."`
 	SharedPrefix   int            `json:"shared_prefix" key:"yes" min:"0" doc:"Input tokens that all prompts have in common."`
 	Turns          int            `json:"turns" key:"yes" min:"1" doc:"Turns of a conversation; 1 is single requests."`
+	Repeat         bool           `json:"repeat" key:"yes" doc:"Send the requests of a data set again where it has fewer than are asked for; a prefix cache answers them."`
 	Seed           int            `json:"seed" key:"yes" doc:"Seed of prompts and arrivals."`
 	Trial          int            `json:"trial" key:"yes" doc:"Number of the repetition; it is drawn into the seed."`
 	IgnoreEOS      bool           `json:"ignore_eos" key:"yes" doc:"Ask the server for exactly osl tokens."`

@@ -199,6 +199,15 @@ func (b *bench) checkProgress(t *testing.T) {
 	if len(b.said) == 0 {
 		t.Fatal("no progress was told")
 	}
+	var phases []string
+	for _, p := range b.said {
+		if p.Phase != "" {
+			phases = append(phases, p.Phase)
+		}
+	}
+	if got := strings.Join(phases, ", "); got != "pre metrics, run, monitor, post metrics, download" {
+		t.Errorf("phases %s", got)
+	}
 	last := b.said[len(b.said)-1]
 	if last.Done != 40 || last.Total != 40 || last.Unit != "requests" || !strings.Contains(last.Text, "tok/s") {
 		t.Errorf("last progress %+v", last)

@@ -28,6 +28,7 @@ type cell struct {
 	access   endpoint.Access
 	client   *endpoint.Client
 	identity endpoint.Identity // as setup saw it
+	recorded *recording        // what is sent; nil: prompts are made
 	model    string            // the served name
 	doubts   []string
 }
@@ -46,6 +47,9 @@ func newCell(s *Step, env *steps.Env) (*cell, error) {
 		return nil, fmt.Errorf("read %s of step %s: %w", identityFile, setup.Step, err)
 	}
 	c := &cell{step: s, env: env}
+	if c.recorded, err = s.record(env); err != nil {
+		return nil, err
+	}
 	if c.identity, err = endpoint.ParseIdentity(text); err != nil {
 		return nil, fmt.Errorf("step %s: %w: %w", setup.Step, err, steps.ErrPermanent)
 	}
@@ -74,6 +78,7 @@ func (c *cell) doubt(format string, a ...any) { c.doubts = append(c.doubts, fmt.
 // to write: the endpoint cannot be reached, or ctx has ended before a request
 // was measured.
 func (c *cell) measure(ctx context.Context) (*perf.Measurement, perf.Stream, error) {
+	c.enter(phaseBefore)
 	before, err := c.probe(ctx)
 	if err != nil {
 		return nil, nil, c.explain(fmt.Errorf("before the load: %w", err))
@@ -90,7 +95,8 @@ func (c *cell) measure(ctx context.Context) (*perf.Measurement, perf.Stream, err
 // drive has a driver put the load on the endpoint, and judges what it saw.
 func (c *cell) drive(ctx context.Context, by driver, before endpoint.Observation) (*perf.Measurement, perf.Stream, error) {
 	watch, loadCtx := newWatch(ctx, c.patience())
-	meter := newMeter(c.client, time.Duration(c.step.ScrapeInterval), watch)
+	meter := newMeter(c.client, time.Duration(c.step.ScrapeInterval), watch, c.enter)
+	c.enter(phaseRun)
 	l, err := by.load(loadCtx, c, meter, watch)
 	meter.stop()
 	stall, isStalled := context.Cause(loadCtx).(*stalled)
@@ -103,6 +109,7 @@ func (c *cell) drive(ctx context.Context, by driver, before endpoint.Observation
 	case ctx.Err() == nil && err != nil:
 		return nil, nil, c.explain(fmt.Errorf("put the load on %s: %w", c.client.URL(), err))
 	}
+	c.enter(phaseDownload)
 	m, err := c.assess(l, meter)
 	switch {
 	case err != nil:
@@ -157,15 +164,21 @@ func (c *cell) emptyCache(ctx context.Context) bool {
 	}
 	err := c.client.ResetPrefixCache(ctx)
 	if err != nil {
-		c.doubt("cache_not_reset: the prefix cache was not emptied (%v); the prompts are new to the server, apart from what they share", err)
+		prompts := "the prompts are new to the server, apart from what they share"
+		if c.recorded != nil {
+			prompts = "the prompts are those of the data set, which the server may have seen before"
+		}
+		c.doubt("cache_not_reset: the prefix cache was not emptied (%v); %s", err, prompts)
 	}
 	return err == nil
 }
 
 // assess turns what the driver saw into a measurement.
 func (c *cell) assess(l *load, meter *meter) (*perf.Measurement, error) {
-	asked := c.step.workload()
-	asked.DatasetDigest = l.prompts
+	asked := c.workload()
+	if c.recorded == nil {
+		asked.DatasetDigest = l.prompts
+	}
 	m, err := perf.AssessStream(l.counted(), asked, l.client)
 	if err != nil {
 		return nil, fmt.Errorf("read what %s recorded: %w", l.driver.Name, err)
@@ -239,14 +252,16 @@ func (c *cell) judgeCache(m *perf.Measurement) {
 	if m.Server != nil && m.Server.PrefixHitRate != nil {
 		rate = m.Server.PrefixHitRate
 	}
-	isl := float64(c.step.ISL)
-	shared := float64(c.step.SharedPrefix) / isl
+	isl, shared := float64(c.step.ISL), c.natural()
+	if c.recorded != nil {
+		isl = float64(c.recorded.isl)
+	}
 	switch {
 	case c.step.CacheRegime == warm && rate == nil:
 		doubt("warm_unknown: the server does not tell what it found in its prefix cache, which may have been cold")
 	case c.step.CacheRegime == warm && *rate < warmHits:
 		doubt("not_warm: %.0f%% of the input tokens were in the prefix cache; play the same cell before, or let the server cache more", 100**rate)
-	case c.step.CacheRegime == cold && rate != nil && c.step.Turns == 1 && *rate > shared+max(coldHits, coldTokens/isl):
+	case c.step.CacheRegime == cold && rate != nil && *rate > shared+max(coldHits, coldTokens/isl):
 		doubt("not_cold: %.0f%% of the input tokens were in the prefix cache, and the prompts share %.0f%%", 100**rate, 100*shared)
 	}
 }
@@ -306,7 +321,7 @@ func (c *cell) after(ctx context.Context, m *perf.Measurement, before endpoint.O
 
 // failed is a measurement without a request.
 func (c *cell) failed(why string) *perf.Measurement {
-	asked, driver := c.step.workload(), drivers()[c.step.Driver].name(c)
+	asked, driver := c.workload(), drivers()[c.step.Driver].name(c)
 	return &perf.Measurement{
 		Schema: perf.MeasurementSchema, Status: perf.Failed, Reasons: []string{why}, Failure: why, Asked: asked,
 		Simulated: c.identity.Value(endpoint.Simulated) == "true", Setting: c.setting(asked, driver), Driver: driver, Doubts: c.doubts,

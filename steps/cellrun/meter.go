@@ -20,6 +20,7 @@ type meter struct {
 	client   *endpoint.Client
 	interval time.Duration
 	watch    *watch             // is told each sample
+	enter    func(phase string) // is told where the load is
 	run      *prom.Run          // nil: there is nothing to read
 	cancel   context.CancelFunc // ends the sampling
 	done     chan struct{}      // closed when it has ended
@@ -29,8 +30,8 @@ type meter struct {
 	doubts []string
 }
 
-func newMeter(c *endpoint.Client, interval time.Duration, w *watch) *meter {
-	return &meter{client: c, interval: interval, watch: w}
+func newMeter(c *endpoint.Client, interval time.Duration, w *watch, enter func(string)) *meter {
+	return &meter{client: c, interval: interval, watch: w, enter: enter}
 }
 
 func (m *meter) doubt(format string, a ...any) {
@@ -39,6 +40,7 @@ func (m *meter) doubt(format string, a ...any) {
 
 // begin reads the counters once nothing runs any more, and starts sampling.
 func (m *meter) begin(ctx context.Context) {
+	defer m.enter(phaseMonitor)
 	before, running, err := m.settled(ctx)
 	switch {
 	case errors.Is(err, endpoint.ErrNoMetrics):
@@ -89,6 +91,7 @@ func (m *meter) stop() {
 
 // end stops sampling and reads the counters once nothing runs any more.
 func (m *meter) end(ctx context.Context) {
+	m.enter(phaseAfter)
 	if m.run == nil {
 		return
 	}

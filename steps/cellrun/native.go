@@ -38,7 +38,7 @@ func (nativeDriver) name(c *cell) perf.Driver {
 func (c *cell) nativeConfig(ctx context.Context, meter *meter, watch *watch) loadgen.Config {
 	s := c.step
 	conf := loadgen.Config{
-		BaseURL: c.client.URL(), Model: c.model, Workload: s.workload(),
+		BaseURL: c.client.URL(), Model: c.model, Workload: c.workload(), Conversations: c.conversations(),
 		Token: loadgen.Token(c.access.APIKey),
 		TLS:   loadgen.TLS{CAFile: c.access.CAFile, InsecureSkipVerify: c.access.Insecure},
 		Stall: time.Duration(s.StallTimeout), Calibrate: s.Calibrate,

@@ -23,6 +23,7 @@ func (c *cell) setting(asked perf.Workload, by perf.Driver) perf.Setting {
 	}
 	c.identitySetting(s)
 	c.workloadSetting(s, asked)
+	c.recordedSetting(s)
 	s["bench_backend"], s["bench_version"] = by.Name, by.Version
 	s["cache_mode"] = c.step.CacheRegime
 	s["trial"] = strconv.Itoa(c.step.Trial)
