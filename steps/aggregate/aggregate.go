@@ -69,6 +69,7 @@ cause is recorded.
 			{Name: "cells", Doc: "cells with an artifact measurement.json, or several in one measurements.jsonl", Required: true, Gaps: true, Reads: []string{"measurement.json"}},
 			rooflinePort(),
 			profilePort(),
+			dcgmPort(),
 			baselinePort(),
 		},
 		Outputs: []steps.Output{
@@ -125,6 +126,9 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 		return err
 	}
 	addFloors(lib, rows)
+	if err := addDCGM(env, lib, rows); err != nil {
+		return err
+	}
 	flagTPOT(rows)
 	perf.FlagOutliers(rows)
 	if s.Means {

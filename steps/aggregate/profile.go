@@ -169,6 +169,18 @@ func higherRigor(a, b string) string {
 	return cmp.Or(a, "none")
 }
 
+// lowestRigor returns the lowest of some levels of evidence: a mean is no
+// better founded than the least of its trials.
+func lowestRigor(levels []string) string {
+	lowest := ""
+	for _, l := range levels {
+		if l = cmp.Or(l, "none"); lowest == "" || higherRigor(l, lowest) == lowest {
+			lowest = l
+		}
+	}
+	return cmp.Or(lowest, "none")
+}
+
 // mergeExtra sets a member of extra_json.
 func mergeExtra(r perf.Row, name string, v any) {
 	extra := r.Extra()

@@ -1,7 +1,6 @@
 package aggregate
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -108,6 +107,7 @@ func addMeanFloors(lib *sol.Library, trials, means []perf.Row) {
 		byUID[r.Text("row_uid")] = r
 	}
 	for _, m := range means {
+		var rigor []string
 		for _, uid := range trialsOf(m) {
 			r, ok := byUID[uid]
 			if !ok {
@@ -116,10 +116,9 @@ func addMeanFloors(lib *sol.Library, trials, means []perf.Row) {
 			if why := withheld(r); why != "" {
 				suspect(m, why)
 			}
-			if m.IsNull("sol_rigor") {
-				m.SetText("sol_rigor", cmp.Or(r.Text("sol_rigor"), "none"))
-			}
+			rigor = append(rigor, r.Text("sol_rigor"))
 		}
+		m.SetText("sol_rigor", lowestRigor(rigor))
 		if m.IsNull("pct_sol") {
 			m.Clear("pct_sol_std")
 			m.Clear("pct_sol_ci95")
