@@ -412,3 +412,35 @@ func TestPublishersAndReader(t *testing.T) {
 func onlyPointerDoubts(doubts []string) bool {
 	return !slices.ContainsFunc(doubts, func(d string) bool { return !strings.Contains(d, pointerName) })
 }
+
+// Rows reads back what was published, and an older revision by its digest. A
+// folder above the lake that is named like a column is none.
+func TestRows(t *testing.T) {
+	l := Lake{filepath.Join(t.TempDir(), "model=x")}
+	rows := rowsOf("c", 20, 0)
+	rows = append(rows, perf.RowOfGap(perf.Origin{Cell: []perf.Coord{{Axis: "concurrency", Value: "4"}}, Gap: "failed"}))
+	first := publish(t, l, "c", rows)
+	second := publish(t, l, "c", rowsOf("c", 5, 1))
+	for _, want := range []perf.Revision{first, second} {
+		got, rev, err := l.Rows(t.Context(), perf.Atlas(), "c", want.Digest.Short())
+		if err != nil || rev != want {
+			t.Fatalf("read %+v, %v; want %+v", rev, err, want)
+		}
+		if sum, err := perf.RowsDigest(perf.Atlas(), got); sum != want.Digest {
+			t.Errorf("the rows that are read say otherwise (%v)", err)
+		}
+	}
+	if _, rev, err := l.Rows(t.Context(), perf.Atlas(), "c", ""); rev != second {
+		t.Errorf("the current revision is %+v: %v", rev, err)
+	}
+	for _, c := range []struct{ campaign, revision, want string }{
+		{"d", "", "has no campaign d; it has c"}, {"c", "ff00ff", "no whole revision ff00ff"}, {"../c", "", "cannot be a folder name"},
+	} {
+		if _, _, err := l.Rows(t.Context(), perf.Atlas(), c.campaign, c.revision); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s@%s: %v, want %q", c.campaign, c.revision, err, c.want)
+		}
+	}
+	if _, _, err := (Lake{t.TempDir()}).Rows(t.Context(), perf.Atlas(), "c", ""); err == nil || !strings.Contains(err.Error(), "nor any other") {
+		t.Errorf("an empty lake: %v", err)
+	}
+}

@@ -50,7 +50,7 @@ func writeParquet(ctx context.Context, path string, schema *perf.Schema, rows []
 		types[i] = literal(c.Name) + ": " + literal(string(c.Type))
 	}
 	err = s.exec(ctx, fmt.Sprintf(
-		`COPY (SELECT %s FROM read_json(%s, format='newline_delimited', columns={%s}, maximum_object_size=268435456))
+		`COPY (SELECT %s FROM read_json(%s, format='newline_delimited', hive_partitioning=false, columns={%s}, maximum_object_size=268435456))
 		 TO %s (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE %d, KV_METADATA {schema: %s, rows_sha256: %s})`,
 		strings.Join(columns, ", "), literal(text), strings.Join(types, ", "),
 		literal(path), rowGroupSize, literal(schema.Name), literal(sum.String())))

@@ -50,6 +50,7 @@ func TestScript(t *testing.T) {
 			"lines":    scriptLines,
 			"disguise": scriptDisguise,
 			"capture":  scriptCapture,
+			"rows":     scriptRows,
 		},
 	})
 }

@@ -37,6 +37,7 @@ type CompareOptions struct {
 	AllowResidue bool     // compare although they differ in others too; these are printed
 	Metrics      []Metric // nil: LevelMetrics
 	Tests        int      // of the whole family that this is a part of; 0: the tests of this comparison
+	Matrix       []Cell   // of all configurations that were declared; nil: those of the two sides
 }
 
 // ComparisonSchema names the shape of a Comparison.
@@ -57,6 +58,10 @@ type Comparison struct {
 	Gaps      []string       `json:"gaps"` // loads that only one side has
 	Regimes   []RegimeWinner `json:"regimes"`
 	Crossings []string       `json:"crossings"` // where the winner changes with the load
+	Tier      Tier           `json:"tier"`      // of "A beats B", and of the levels of both
+	Refusals  []Refusal      `json:"refusals"`
+
+	own []Refusal // that are of no cell
 }
 
 // A Pair is one load on both sides.
@@ -125,16 +130,26 @@ func Compare(a, b Side, o CompareOptions) *Comparison {
 	}
 	c := &Comparison{
 		Schema: ComparisonSchema, A: a.Name, B: b.Name, Across: acrossWith(o.Across),
-		Residue: []string{}, Unknown: []string{}, Pairs: []Pair{}, Gaps: []string{}, Regimes: []RegimeWinner{}, Crossings: []string{},
+		Residue: []string{}, Unknown: []string{}, Pairs: []Pair{}, Gaps: []string{}, Regimes: []RegimeWinner{}, Crossings: []string{}, Refusals: []Refusal{},
+	}
+	if o.Matrix == nil {
+		o.Matrix = slices.Concat(a.Cells, b.Cells)
 	}
 	c.match(a, b)
+	c.compare(o)
+	c.judge(a, b, o)
+	return c
+}
+
+// compare fills the findings, unless it refuses.
+func (c *Comparison) compare(o CompareOptions) {
 	if len(c.Pairs) == 0 {
-		c.Refused = fmt.Sprintf("%s and %s have no load in common at which both are FULL", a.Name, b.Name)
-		return c
+		c.Refused = fmt.Sprintf("%s and %s have no load in common at which both are FULL", c.A, c.B)
+		return
 	}
 	if len(c.Residue) > 0 && !o.AllowResidue {
 		c.Refused = "settings differ in " + strings.Join(c.Residue, ", ") + ", which is not what is compared"
-		return c
+		return
 	}
 	c.Tests = max(o.Tests, len(c.Pairs)*len(o.Metrics))
 	for i := range c.Pairs {
@@ -144,7 +159,6 @@ func Compare(a, b Side, o CompareOptions) *Comparison {
 	}
 	c.conclude()
 	c.regimes(o.Metrics)
-	return c
 }
 
 // placeFields name the place of a process, and nothing that makes it faster.
