@@ -2,8 +2,10 @@ package aiperf
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"iter"
 	"maps"
 	"os"
@@ -126,6 +128,38 @@ func (f *folder) nothing() error {
 		return fmt.Errorf("%s: %w: it ended before it wrote one; its log says: %s", f.dir, ErrNoRun, cause)
 	}
 	return fmt.Errorf("%s: %w: neither %s nor %s is there", f.dir, ErrNoRun, summaryJSON, recordsFile)
+}
+
+// Cut drops a last line of the records that is not whole, as a run that was
+// killed leaves it.
+func Cut(dir string) error {
+	f, err := openFolder(dir)
+	if err != nil || !f.has(recordsFile) {
+		return err
+	}
+	file, err := os.OpenFile(f.path(recordsFile), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	size, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	// A record of a long answer, with the time of each token, is some 100 kB.
+	for back := int64(64 << 10); ; back *= 2 {
+		from := max(0, size-back)
+		end := make([]byte, size-from)
+		if _, err := file.ReadAt(end, from); err != nil {
+			return err
+		}
+		switch i := bytes.LastIndexByte(end, '\n'); {
+		case i >= 0:
+			return file.Truncate(from + int64(i) + 1)
+		case from == 0:
+			return os.Remove(file.Name())
+		}
+	}
 }
 
 // Cause returns the first error that AIPerf logged in a folder of artifacts,

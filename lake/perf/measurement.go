@@ -166,18 +166,20 @@ type Window struct {
 	Share  float64 `json:"share"`  // of the requests answered in full, that ended inside
 }
 
-// Client is the health of the load generator.
+// Client is the health of the load generator. What it does not tell of itself is
+// left out: a tool tells less than native.
 type Client struct {
 	LagP50ms      float64  `json:"lag_p50_ms"` // sent - intended
 	LagP99ms      float64  `json:"lag_p99_ms"`
 	LagMaxms      float64  `json:"lag_max_ms"`
-	WakeP99ms     *float64 `json:"wake_p99_ms,omitempty"` // how late this process came to run, at the 99th percentile of all instants; nil if it was not watched
-	CPUShare      float64  `json:"cpu_share"`             // of the cores the process may use, 0 to 1
-	GCPauseMaxms  float64  `json:"gc_pause_max_ms"`
-	GOMAXPROCS    int      `json:"gomaxprocs"`
-	LoadAverage   float64  `json:"load_average"`
-	NewConns      int      `json:"new_conns"`
-	ReusedConns   int      `json:"reused_conns"`
+	WakeP99ms     *float64 `json:"wake_p99_ms,omitempty"`   // how late this process came to run, at the 99th percentile of all instants; nil if it was not watched
+	CPUShare      float64  `json:"cpu_share"`               // of the cores the process may use, 0 to 1; of a tool, of the machine's
+	BusiestShare  *float64 `json:"busiest_share,omitempty"` // of a tool's processes, the busiest one's of one core; nil for native
+	GCPauseMaxms  float64  `json:"gc_pause_max_ms,omitempty"`
+	GOMAXPROCS    int      `json:"gomaxprocs,omitempty"`
+	LoadAverage   float64  `json:"load_average,omitempty"`
+	NewConns      int      `json:"new_conns,omitempty"`
+	ReusedConns   int      `json:"reused_conns,omitempty"`
 	Predialled    int      `json:"predialled_conns,omitempty"` // connections opened before the first request
 	Coalesced     float64  `json:"coalesced_share"`            // of content events, that shared a read
 	EventsARead   float64  `json:"events_per_read,omitempty"`

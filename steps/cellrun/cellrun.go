@@ -13,14 +13,17 @@
 package cellrun
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
 	"time"
 
+	"pipeline/internal/aiperf"
 	"pipeline/internal/conversation"
 	"pipeline/internal/dcgm"
 	"pipeline/internal/loadgen"
+	"pipeline/internal/tool"
 	"pipeline/lake/perf"
 	"pipeline/steps"
 )
@@ -28,6 +31,7 @@ import (
 const (
 	measurementFile = "measurement.json"
 	requestsFile    = "requests.jsonl"
+	artifactsFile   = "artifacts.tar.gz"
 	identityFile    = "identity.json" // of the step wired to port setup
 )
 
@@ -53,12 +57,14 @@ func Kind() steps.Kind {
 			{Name: measurementFile, Doc: "Setting, summaries, server counters, status and doubts (measurement/v1)."},
 			{Name: requestsFile, Doc: "One line a request: when it was sent, when its tokens came, how many.", Optional: true},
 			{Name: dcgm.CaptureFile, Doc: "What the exporters of GPU counters showed under the load, for dcgm_correlate.", Optional: true},
+			{Name: artifactsFile, Doc: "What the tools wrote, and what they said: a folder a tool.", Optional: true, Volatile: true},
 		},
 		New: func() steps.Step {
 			return &Step{
 				Driver: "native", API: loadgen.Chat, Arrival: auto, NumPrompts: 16, ISL: 1024, OSL: 128, Turns: 1,
 				IgnoreEOS: true, CacheRegime: cold, MaxErrorRate: perf.MaxErrorShare,
 				RequestTimeout: steps.Duration(loadgen.DefaultTimeout), StallTimeout: steps.Duration(2 * time.Minute),
+				KeepArtifacts: true, StartTimeout: steps.Duration(5 * time.Minute), ToolTimeout: steps.Duration(2 * time.Hour),
 				KeepRequests: true, ReadyTimeout: steps.Duration(5 * time.Second), ScrapeInterval: steps.Duration(500 * time.Millisecond),
 				DCGMInterval: steps.Duration(100 * time.Millisecond),
 			}
@@ -107,7 +113,7 @@ const (
 
 // Step measures one cell.
 type Step struct {
-	Driver         string         `json:"driver" key:"yes" enum:"native" doc:"What measures. native is the load generator of this program."`
+	Driver         string         `json:"driver" key:"yes" enum:"native,aiperf" doc:"What measures. native is the load generator of this program; the others are tools that others wrote (pipeline tools ls)."`
 	API            string         `json:"api" key:"yes" enum:"chat,completions" doc:"Which API is asked."`
 	Concurrency    int            `json:"concurrency" key:"yes" min:"0" doc:"Streams kept busy (closed loop). Either this or request_rate."`
 	RequestRate    float64        `json:"request_rate" key:"yes" min:"0" doc:"Requests a second (open loop)."`
@@ -133,6 +139,11 @@ type Step struct {
 	KeepRequests   bool           `json:"keep_requests" key:"yes" doc:"Write requests.jsonl."`
 	KeepChunks     bool           `json:"keep_chunks" key:"yes" doc:"Keep the arrival of each chunk in requests.jsonl."`
 	Calibrate      bool           `json:"calibrate" key:"no" doc:"Measure first what the load generator can take on this machine."`
+	AIPerf         Tool           `json:"aiperf" key:"yes" doc:"Of the driver aiperf; without meaning for others."`
+	UniquePrompts  int            `json:"unique_prompts" key:"yes" min:"0" doc:"Of the driver aiperf: different prompts, or conversations, to take turns at; 0 is as many as are sent, so that none comes twice."`
+	KeepArtifacts  bool           `json:"keep_artifacts" key:"yes" doc:"Write what a tool left as artifacts.tar.gz."`
+	StartTimeout   steps.Duration `json:"start_timeout" key:"no" min:"1s" doc:"How long a tool may say and do nothing before its first request has ended, and after its last."`
+	ToolTimeout    steps.Duration `json:"tool_timeout" key:"no" min:"1s" doc:"How long a tool may run; all that it started is ended then."`
 	ReadyTimeout   steps.Duration `json:"ready_timeout" key:"no" min:"0s" doc:"How long the endpoint may take to answer before and after the load."`
 	ScrapeInterval steps.Duration `json:"scrape_interval" key:"no" min:"10ms" doc:"Between two looks at the server's gauges."`
 	DCGMInterval   steps.Duration `json:"dcgm_interval" key:"no" min:"10ms" doc:"Between two looks at the exporter of GPU counters, if the endpoint names one; longer while it shows nothing new."`
@@ -143,6 +154,35 @@ type SLO struct {
 	TTFTms float64 `json:"ttft_ms" key:"yes" min:"0" doc:"To the first token."`
 	TPOTms float64 `json:"tpot_ms" key:"yes" min:"0" doc:"A token after the first."`
 	E2Ems  float64 `json:"e2e_ms" key:"yes" min:"0" doc:"To the last token."`
+}
+
+// Tool is how a tool is found and called.
+type Tool struct {
+	Version      string     `json:"version" key:"yes" doc:"The version that measures; another one is refused. Default the one that this program is made for, if there is one."`
+	Path         string     `json:"path" key:"no" doc:"Where its program is. Default the home, then the PATH."`
+	Tokenizer    string     `json:"tokenizer" key:"yes" doc:"What it counts tokens with: a repository of the Hugging Face Hub, or builtin. Default the model's; on a simulation, the simulation's."`
+	TokenizerDir steps.File `json:"tokenizer_dir" key:"yes" doc:"A folder with a tokenizer in its place: no network is needed then."`
+	Args         []string   `json:"args" key:"yes" doc:"Further arguments of its command line. What parameters say is refused."`
+}
+
+// uses reports whether a driver has a part in the cell.
+func (s *Step) uses(driver string) bool { return s.Driver == driver }
+
+// Complete implements steps.Completer. A tool that is used has a version, so
+// that the key names it; what tools that are not used are told changes nothing.
+func (s *Step) Complete() {
+	s.AIPerf = s.AIPerf.complete(s.uses(aiperfName), tool.AIPerf().Version)
+	if !s.uses(aiperfName) {
+		s.UniquePrompts = 0
+	}
+}
+
+func (t Tool) complete(used bool, version string) Tool {
+	if !used {
+		return Tool{}
+	}
+	t.Version = cmp.Or(t.Version, version)
+	return t
 }
 
 // Check refuses what is no load.
@@ -168,6 +208,12 @@ func (s *Step) Check() error {
 		return refuse("slo.ttft_ms", "%g is above slo.e2e_ms, %g", s.SLO.TTFTms, s.SLO.E2Ems)
 	case s.StallTimeout > s.RequestTimeout:
 		return refuse("stall_timeout", "%s is above request_timeout, %s", s.StallTimeout, s.RequestTimeout)
+	case s.uses(aiperfName) && s.SharedPrefix == s.ISL:
+		return refuse("shared_prefix", "AIPerf gives each prompt a token of its own at least; isl is %d", s.ISL)
+	case s.uses(aiperfName) && aiperf.CheckExtra(s.AIPerf.Args) != nil:
+		return refuse("aiperf.args", "%w", aiperf.CheckExtra(s.AIPerf.Args))
+	case s.AIPerf.Tokenizer != "" && s.AIPerf.TokenizerDir != "":
+		return refuse("aiperf.tokenizer", "tokenizer_dir gives another one")
 	case s.KeepChunks && !s.KeepRequests:
 		return refuse("keep_chunks", "chunks are kept in requests.jsonl, which keep_requests leaves out")
 	}
@@ -212,6 +258,9 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 		return err
 	}
 	if err := c.write(m, requests); err != nil {
+		return err
+	}
+	if err := c.keepArtifacts(); err != nil {
 		return err
 	}
 	env.Progress(steps.Progress{Done: m.Summary.Requests, Total: m.Asked.NumPrompts, Unit: "requests", Text: headline(m)})

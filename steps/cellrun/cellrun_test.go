@@ -63,7 +63,9 @@ func newBench(t *testing.T, h http.Handler) *bench {
 	b.step.Concurrency, b.step.NumPrompts, b.step.Warmup, b.step.ISL, b.step.OSL = 4, 40, 2, 64, 16
 	b.step.ScrapeInterval = steps.Duration(20 * time.Millisecond)
 	b.env = &steps.Env{
-		Campaign: steps.Campaign{RunID: "run-1"},
+		Campaign: steps.Campaign{RunID: "run-1", Home: filepath.Join(t.TempDir(), "home")},
+		Dir:      t.TempDir(),
+		Resolve:  func(path string) string { return path },
 		Log:      slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Now:      time.Now,
 		Secret:   func(name string) (string, error) { return "", fmt.Errorf("no secret %s", name) },
@@ -124,6 +126,7 @@ func (b *bench) setup(t *testing.T, access endpoint.Access, declared map[string]
 
 func (b *bench) run(t *testing.T) (perf.Measurement, error) {
 	t.Helper()
+	b.step.Complete()
 	if err := b.step.Check(); err != nil {
 		t.Fatal(err)
 	}

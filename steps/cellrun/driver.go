@@ -2,7 +2,6 @@ package cellrun
 
 import (
 	"context"
-	"iter"
 	"time"
 
 	"pipeline/lake/perf"
@@ -21,19 +20,22 @@ type driver interface {
 	name(c *cell) perf.Driver
 }
 
-// native is the name of the load generator of this program.
-const native = "native"
+// The drivers, as a spec names them.
+const (
+	native     = "native" // the load generator of this program
+	aiperfName = "aiperf"
+)
 
 // drivers are by the name that a spec gives.
 func drivers() map[string]driver {
-	return map[string]driver{native: nativeDriver{}}
+	return map[string]driver{native: nativeDriver{}, aiperfName: aiperfDriver{}}
 }
 
 // A load is what a driver saw.
 type load struct {
+	judge      func(asked perf.Workload) (perf.Measurement, error) // nil: there is nothing but a failure
 	requests   perf.Stream
-	start, end time.Time    // wall clock: start is offset 0 of the requests
-	client     *perf.Client // health of the generator
+	start, end time.Time // wall clock: start is offset 0 of the requests
 	driver     perf.Driver
 	prompts    string   // digest of the prompts; "" is not known
 	simulated  bool     // an answer said so
@@ -41,8 +43,6 @@ type load struct {
 	reasons    []string // why it cannot be a full answer
 	failure    string   // the root cause of a load without an answer, as the tool tells it
 	doubts     []string
-
-	counts counts // of the last pass over counted()
 }
 
 // counts are what of a load is held against the server's counters.
@@ -51,30 +51,19 @@ type counts struct {
 	answered, tokens float64 // of the meter's span
 }
 
-// counted is requests, counted while they pass.
-func (l *load) counted() perf.Stream {
-	return func(chunks bool) iter.Seq2[*perf.Request, error] {
-		return func(yield func(*perf.Request, error) bool) {
-			var n counts
-			for r, err := range l.requests(chunks) {
-				if err == nil {
-					n.add(r, l.warmupToo)
-				}
-				if !yield(r, err) {
-					return
-				}
-			}
-			l.counts = n
+func (l *load) count() (counts, error) {
+	var n counts
+	for r, err := range l.requests(false) {
+		if err != nil {
+			return n, err
+		}
+		if !r.Warmup {
+			n.measured++
+		}
+		if r.OK() && (l.warmupToo || !r.Warmup) {
+			n.answered++
+			n.tokens += float64(r.OSL)
 		}
 	}
-}
-
-func (n *counts) add(r *perf.Request, warmupToo bool) {
-	if !r.Warmup {
-		n.measured++
-	}
-	if r.OK() && (warmupToo || !r.Warmup) {
-		n.answered++
-		n.tokens += float64(r.OSL)
-	}
+	return n, nil
 }

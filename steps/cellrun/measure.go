@@ -31,6 +31,7 @@ type cell struct {
 	recorded *recording        // what is sent; nil: prompts are made
 	model    string            // the served name
 	doubts   []string
+	folders  []string // of what tools wrote
 }
 
 func newCell(s *Step, env *steps.Env) (*cell, error) {
@@ -110,12 +111,16 @@ func (c *cell) drive(ctx context.Context, by driver, before endpoint.Observation
 		return nil, nil, c.explain(fmt.Errorf("put the load on %s: %w", c.client.URL(), err))
 	}
 	c.enter(phaseDownload)
-	m, err := c.assess(l, meter)
+	n, err := l.count()
 	switch {
 	case err != nil:
-		return nil, nil, err
-	case ctx.Err() != nil && l.counts.measured == 0:
+		return nil, nil, fmt.Errorf("read what %s recorded: %w", l.driver.Name, err)
+	case ctx.Err() != nil && n.measured == 0:
 		return nil, nil, ctx.Err()
+	}
+	m, err := c.assess(l, n, meter)
+	if err != nil {
+		return nil, nil, err
 	}
 	if isStalled {
 		cutShort(m, stall.Error())
@@ -174,17 +179,20 @@ func (c *cell) emptyCache(ctx context.Context) bool {
 }
 
 // assess turns what the driver saw into a measurement.
-func (c *cell) assess(l *load, meter *meter) (*perf.Measurement, error) {
+func (c *cell) assess(l *load, n counts, meter *meter) (*perf.Measurement, error) {
 	asked := c.workload()
 	if c.recorded == nil {
 		asked.DatasetDigest = l.prompts
 	}
-	m, err := perf.AssessStream(l.counted(), asked, l.client)
+	if l.judge == nil {
+		l.judge = func(asked perf.Workload) (perf.Measurement, error) { return perf.AssessStream(l.requests, asked, nil) }
+	}
+	m, err := l.judge(asked)
 	if err != nil {
 		return nil, fmt.Errorf("read what %s recorded: %w", l.driver.Name, err)
 	}
-	m.Simulated = l.simulated || c.identity.Value(endpoint.Simulated) == "true"
-	m.Setting = c.setting(asked, l.driver)
+	m.Simulated = m.Simulated || l.simulated || c.identity.Value(endpoint.Simulated) == "true"
+	m.Setting = c.setting(m.Asked, l.driver)
 	m.Driver = l.driver
 	m.Start, m.End = l.start, l.end
 	m.Doubts = append(m.Doubts, l.doubts...)
@@ -193,9 +201,11 @@ func (c *cell) assess(l *load, meter *meter) (*perf.Measurement, error) {
 	}
 	lower(&m, l.reasons...)
 	c.limitErrors(&m)
-	m.Server = meter.server
+	if meter.server != nil || m.Server == nil {
+		m.Server = meter.server
+	}
 	c.doubts = append(c.doubts, meter.doubts...)
-	m.Doubts = append(m.Doubts, perf.ReconcileCounts(l.counts.answered, l.counts.tokens, m.Server)...)
+	m.Doubts = append(m.Doubts, perf.ReconcileCounts(n.answered, n.tokens, meter.server)...)
 	c.judgeCache(&m)
 	if m.Summary.Errors > 0 && m.Status != perf.Full {
 		c.rootCause(&m)

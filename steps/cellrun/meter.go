@@ -24,6 +24,7 @@ type meter struct {
 	run      *prom.Run          // nil: there is nothing to read
 	cancel   context.CancelFunc // ends the sampling
 	done     chan struct{}      // closed when it has ended
+	trim     bool               // the load is a part of what is between begin and end
 	lost     int                // scrapes that failed during the load
 
 	server *perf.Server // after end
@@ -106,6 +107,9 @@ func (m *meter) end(ctx context.Context) {
 	}
 	if m.lost > 0 {
 		m.doubt("scrapes_lost: %d looks at the server's metrics failed during the load", m.lost)
+	}
+	if m.trim {
+		m.run.Trim()
 	}
 	m.server = m.run.End(after)
 }

@@ -20,7 +20,10 @@ func (nativeDriver) load(ctx context.Context, c *cell, meter *meter, watch *watc
 		return nil, err
 	}
 	return &load{
-		requests: perf.Slice(r.Requests), start: r.Start, end: r.End, client: &r.Client, doubts: r.Doubts,
+		judge: func(asked perf.Workload) (perf.Measurement, error) {
+			return perf.Assess(r.Requests, asked, &r.Client), nil
+		},
+		requests: perf.Slice(r.Requests), start: r.Start, end: r.End, doubts: r.Doubts,
 		prompts: r.PromptDigest, simulated: r.Simulated, driver: nativeDriver{}.name(c),
 	}, nil
 }

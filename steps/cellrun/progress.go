@@ -9,6 +9,7 @@ import (
 // progress is how far a driver is.
 type progress struct {
 	preparing, warmup   bool
+	starting            bool // no request has ended yet that a tool tells of
 	done, failed, total int
 	inFlight            int     // -1 is not known
 	waiting             int     // in the server's queue; -1 is not known
@@ -27,6 +28,8 @@ func (c *cell) tell(p progress) {
 	switch {
 	case p.preparing:
 		add("fitting prompts")
+	case p.starting:
+		add("the tool starts")
 	case p.ttftMS > 0:
 		add("TTFT %.0f ms", p.ttftMS)
 		if p.outputTPS > 0 {

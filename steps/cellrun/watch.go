@@ -102,6 +102,16 @@ func (w *watch) moved() {
 	w.last = time.Now()
 }
 
+// said takes that a tool says something: that it works, if nothing else need
+// move now.
+func (w *watch) said() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.lenient > 0 {
+		w.last = time.Now()
+	}
+}
+
 // ended says how many requests have ended so far.
 func (w *watch) ended(done int) {
 	w.mu.Lock()
