@@ -1,8 +1,10 @@
 package frontier
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"pipeline/internal/sol"
@@ -39,6 +41,11 @@ func cellsOf(rows []perf.Row, lib *sol.Library, config *Config) []*cell {
 			cells = append(cells, c)
 		}
 	}
+	slices.SortStableFunc(cells, func(a, b *cell) int {
+		x, _ := a.Int("concurrency")
+		y, _ := b.Int("concurrency")
+		return cmp.Or(cmp.Compare(a.Text("config"), b.Text("config")), cmp.Compare(x, y), cmp.Compare(a.Text("cell_id"), b.Text("cell_id")))
+	})
 	return cells
 }
 

@@ -58,7 +58,7 @@ func (b *builder) consider(f *Frontier, l lever) {
 		if high < b.config.Levers.LeastUnlock || math.IsInf(high, 0) {
 			continue
 		}
-		out.Gains = append(out.Gains, Gain{Cell: c.Text("cell_id"), Row: c.Text("row_uid"), Low: min(low, high), High: high, PartMS: 1e3 * k.part, Reduces: k.reduces, Basis: k.basis})
+		out.Gains = append(out.Gains, Gain{Cell: c.Text("cell_id"), Row: c.Text("row_uid"), Low: min(low, high), High: high, PartMS: 1e3 * k.part, Reduces: k.reduces, Basis: k.basis, Gate: b.gate(l, c)})
 		if k.first != "" {
 			out.Status, out.First = StatusMeasureFirst, k.first
 		}
@@ -108,38 +108,33 @@ func (b *builder) mostLoaded(c *cell) bool {
 	})
 }
 
-// weigh sets the interval, the cost, the value and the score of a lever.
+// weigh sets the cost, the value and the score of a lever, and its interval:
+// that of the cell where it may give most.
 func (b *builder) weigh(out *Lever, l lever, at []*cell) {
-	best := 0
-	out.Low, out.High = 1, 1
-	for i, g := range out.Gains {
-		if g.High > out.High {
-			best = i
-		}
-		out.Low, out.High = max(out.Low, g.Low), max(out.High, g.High)
-	}
-	// The interval is that of the cell where the lever may give most.
-	out.Low, out.High, out.Basis = out.Gains[best].Low, out.Gains[best].High, out.Gains[best].Basis
-	out.Gate = b.gate(l, at[best])
 	for _, c := range at {
 		out.GPUHours += float64(b.config.Gate.Trials) * (b.config.Gate.LoadS + c.number("duration_s")) * float64(c.d.TotalGPUs()) / 3600
 	}
 	out.Cost = out.GPUHours * b.config.Risks[l.risk]
-	out.Value, out.Score = map[Focus]float64{}, map[Focus]float64{}
+	out.Value, out.Score, out.Best = map[Focus]float64{}, map[Focus]float64{}, map[Focus]int{}
 	for _, focus := range Focuses() {
 		value := 0.0
 		for i, c := range at {
-			g := out.Gains[i]
-			value += b.weight(focus, c) * (math.Log(g.Low) + math.Log(g.High)) / 2
-		}
-		if l.throughputOnly && focus == Latency {
-			value = 0
+			g, w := out.Gains[i], b.weight(focus, c)
+			if w == 0 || l.throughputOnly && focus == Latency {
+				continue
+			}
+			value += w * (math.Log(g.Low) + math.Log(g.High)) / 2
+			if best, ok := out.Best[focus]; !ok || g.High > out.Gains[best].High {
+				out.Best[focus] = i
+			}
 		}
 		out.Value[focus] = value
 		if out.Cost > 0 {
 			out.Score[focus] = value / out.Cost
 		}
 	}
+	g := out.Gains[out.Best[Mixed]]
+	out.Low, out.High, out.Basis, out.Gate = g.Low, g.High, g.Basis, g.Gate
 }
 
 func (b *builder) gate(l lever, c *cell) string {

@@ -83,7 +83,8 @@ type Lever struct {
 	Status    string            `json:"status"`
 	First     string            `json:"measure_first,omitempty"` // what to measure, and how
 	Gains     []Gain            `json:"gains"`
-	Low       float64           `json:"unlock_low"` // over the cells where it applies, at most; 1 is no evidence
+	Best      map[Focus]int     `json:"best"`       // of Gains, among the cells of a focus; absent: none is there
+	Low       float64           `json:"unlock_low"` // where it may give most; 1 is no evidence
 	High      float64           `json:"unlock_high"`
 	Basis     string            `json:"basis"`
 	Gate      string            `json:"gate"`
@@ -104,6 +105,7 @@ type Gain struct {
 	PartMS  float64 `json:"part_ms"` // of TPOT that the lever addresses
 	Reduces float64 `json:"reduces"` // share of that part which it takes away at most
 	Basis   string  `json:"basis"`
+	Gate    string  `json:"gate"` // what would prove it there
 }
 
 // A Focus is what a campaign is after.
@@ -120,12 +122,20 @@ const (
 func Focuses() []Focus { return []Focus{Latency, Throughput, Mixed} }
 
 // Ranked returns the levers as a focus ranks them: those that are open by
-// score, then those to measure for first. Ties go to the cheaper.
+// score, then those to measure for first. Ties go to the cheaper. The interval,
+// its basis and the gate are those of the cell of that focus where the lever
+// may give most.
 func (f *Frontier) Ranked(focus Focus) []Lever {
 	if !slices.Contains(Focuses(), focus) {
 		focus = Mixed
 	}
 	out := slices.Clone(f.Levers)
+	for i := range out {
+		if at, ok := out[i].Best[focus]; ok && at >= 0 && at < len(out[i].Gains) {
+			g := out[i].Gains[at]
+			out[i].Low, out[i].High, out[i].Basis, out[i].Gate = g.Low, g.High, g.Basis, g.Gate
+		}
+	}
 	slices.SortStableFunc(out, func(a, b Lever) int {
 		return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(b.Score[focus], a.Score[focus]), cmp.Compare(a.Cost, b.Cost), cmp.Compare(a.ID, b.ID))
 	})

@@ -3,6 +3,7 @@ package frontier
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"pipeline/internal/sol"
 )
@@ -63,7 +64,7 @@ func levers() []lever {
 			change: "prefill on GPUs of its own, or half of max_num_batched_tokens",
 			tried:  toggle{fields: []string{"disagg", "max_num_batched_tokens", "chunked_prefill"}, on: is("disagg", "true")}},
 		{id: "cuda_graphs", name: "full CUDA graphs and asynchronous scheduling", component: "host", risk: "flag", gain: cudaGraphs,
-			change: "enforce_eager=false, cudagraph_mode=FULL, async_scheduling=true",
+			change: "all of enforce_eager=false, cudagraph_mode=FULL, async_scheduling=true",
 			tried:  toggle{fields: []string{"enforce_eager", "cudagraph_mode", "async_scheduling"}, on: is("enforce_eager", "false")}},
 		{id: "allreduce", name: "fused all-reduce, NVLS, or fewer ranks", component: "communication", risk: "image", gain: allReduce,
 			change: "an image with fused collectives"},
@@ -233,6 +234,11 @@ func disaggregate(c *cell) (claim, bool) {
 }
 
 func cudaGraphs(c *cell) (claim, bool) {
+	eager, told := c.Bool("enforce_eager")
+	overlapped, _ := c.Bool("async_scheduling")
+	if told && !eager && overlapped && strings.Contains(c.Text("cudagraph_mode"), "FULL") {
+		return claim{}, false // all of it is on
+	}
 	if busy, ok := c.measured("dcgm_gr"); ok {
 		gap := 1 - busy
 		return claim{part: gap * c.tpot, reduces: 1, basis: fmt.Sprintf("DCGM: the GPUs idle %.0f %% of the window", 100*gap)}, gap > c.config.Levers.HostGap

@@ -3,7 +3,9 @@ package report
 import (
 	"fmt"
 	"html/template"
+	"math"
 	"slices"
+	"strings"
 
 	"pipeline/internal/report/chart"
 	"pipeline/lake/perf"
@@ -47,8 +49,10 @@ func loadOf(r perf.Row) (float64, bool) {
 
 func (v *view) loadPoints() []perf.Row { return v.both(loadOf, of("headline_ttft_ms")) }
 
+// paretoPoints are what was achieved: a cell whose numbers cannot be what they
+// seem is not among them.
 func (v *view) paretoPoints() []perf.Row {
-	return v.both(of("headline_tps_per_user"), of("output_tps_per_gpu"))
+	return slices.DeleteFunc(v.both(of("headline_tps_per_user"), of("output_tps_per_gpu")), func(r perf.Row) bool { return suspect(r) != "" })
 }
 
 // series makes a series for each configuration, in the order of rows.
@@ -65,9 +69,9 @@ func series(rows []perf.Row, x, y func(perf.Row) (float64, bool), xColumn, yColu
 		p.X, _ = x(r)
 		p.Y, _ = y(r)
 		if xColumn != "" {
-			p.XErr, _ = r.Float(xColumn + "_std")
+			p.XErr = deviation(r, xColumn)
 		}
-		p.YErr, _ = r.Float(yColumn + "_std")
+		p.YErr = deviation(r, yColumn)
 		if xColumn != "" { // else X is the load
 			p.Label = load(r)
 		}
@@ -75,6 +79,15 @@ func series(rows []perf.Row, x, y func(perf.Row) (float64, bool), xColumn, yColu
 		out[i].Points = append(out[i].Points, p)
 	}
 	return out
+}
+
+// deviation of a column over trials, 0 where none is kept.
+func deviation(r perf.Row, column string) float64 {
+	if _, has := r.Schema().Column(column + "_std"); !has {
+		return 0
+	}
+	v, _ := r.Float(column + "_std")
+	return v
 }
 
 // tip is the text on hover: the numbers with their exact setting.
@@ -121,7 +134,54 @@ func (v *view) pareto() []figure {
 		Y:      chart.Axis{Label: "output tok/s/GPU", Log: wide(rows, of("output_tps_per_gpu"), 50)},
 		Series: s,
 	}
-	return []figure{v.figure(c, 940, v.notes("Up and to the right is better. A line joins, by straight segments, the cells of a configuration that no other of its cells beats in both directions; between two of them nothing was measured. Tokens are output tokens.", rows))}
+	note := "Up and to the right is better. A line joins, by straight segments, the cells of a configuration that no other of its cells beats in both directions; between two of them nothing was measured. Tokens are output tokens."
+	if bounds := solBounds(c.Series, rows); len(bounds) > 0 {
+		c.Series = append(c.Series, bounds...)
+		c.X.Log, c.Y.Log = c.X.Log || spans(c.Series, func(p chart.Point) float64 { return p.X }), c.Y.Log || spans(c.Series, func(p chart.Point) float64 { return p.Y })
+		note += " Dashed: Speed of Light of decode at the batches that were measured, by " + strings.Join(sharedCeilings(rows), "; ") + "."
+	}
+	for _, r := range v.points {
+		if why := suspect(r); why != "" {
+			note += fmt.Sprintf(" Not drawn: %s (%s).", withoutTrial(r), why)
+		}
+	}
+	return []figure{v.figure(c, 940, v.notes(note, rows))}
+}
+
+// spans reports whether bounds lie so far from what was measured that only a
+// logarithmic axis shows both.
+func spans(all []chart.Series, of func(chart.Point) float64) bool {
+	low, high := math.Inf(1), 0.0
+	for _, s := range all {
+		for _, p := range s.Points {
+			low, high = min(low, of(p)), max(high, of(p))
+		}
+	}
+	return low > 0 && high > 8*low
+}
+
+// solBounds are the curves of Speed of Light, one below the series of each
+// configuration: how fast a user, and how much a GPU, could be at the batches
+// that were measured.
+func solBounds(measured []chart.Series, rows []perf.Row) []chart.Series {
+	var out []chart.Series
+	for i, s := range measured {
+		bound := chart.Series{Bound: true, Of: i}
+		if len(out) == 0 {
+			bound.Name = "Speed of Light of decode"
+		}
+		for _, r := range rows {
+			floor, okX := r.Float("tpot_floor_ms")
+			ceiling, okY := r.Float("ceiling_output_tps_per_gpu_decode")
+			if r.Text("config") == s.Name && okX && okY {
+				bound.Points = append(bound.Points, chart.Point{X: 1e3 / floor, Y: ceiling})
+			}
+		}
+		if len(bound.Points) > 1 {
+			out = append(out, bound)
+		}
+	}
+	return out
 }
 
 func (v *view) againstLoad() []figure {

@@ -33,6 +33,9 @@ type sheet struct {
 	SharedBy                string
 	AlikeDoubts             []string
 	Load, Pareto            []figure
+	SoL                     *page4
+	Frontier                *page9
+	NextLever               string
 	Cells, Trials           []cellRow
 	Goodput                 bool
 	Omitted                 []Page
@@ -44,6 +47,7 @@ type sheet struct {
 // A card is a headline on the cover.
 type card struct {
 	What, Value, Unit, Shape, Cell, Full, N, Window string
+	SoL, Ceiling, Rigor                             string
 	Doubts                                          []string
 }
 
@@ -87,7 +91,7 @@ func (v *view) sheet() (*sheet, error) {
 		Counts: v.status.Cells, When: v.when(), Verdict: v.verdict(),
 		Load: v.againstLoad(), Pareto: v.pareto(),
 		Omitted: v.status.OmittedPages(), Digest: sum.String(), AlikeDoubts: alikeDoubts(v.rows),
-		Absent: v.absent(), Drivers: v.drivers(),
+		Absent: v.absent(), Drivers: v.drivers(), SoL: v.sol, Frontier: v.frontier, NextLever: v.nextLever(),
 	}
 	for _, f := range sortedFields(v.shared) {
 		switch f.Value {
@@ -145,6 +149,7 @@ func (v *view) card(h Headline, alike []string) card {
 	for _, r := range v.points {
 		if r.Text("row_uid") == h.Row {
 			c.Shape, c.Doubts = shortShape(r), codes(without(r.List("doubts"), alike))
+			c.SoL, c.Ceiling, c.Rigor = solText(r), r.Text("sol_bandwidth_key"), r.Text("sol_rigor")
 		}
 	}
 	return c
@@ -158,10 +163,7 @@ func (v *view) cellRow(r perf.Row, alike []string) cellRow {
 		TTFT: withSpread(r, "headline_ttft_ms"), TTFTp99: withSpread(r, "headline_ttft_p99_ms"), TPOT: withSpread(r, "headline_tpot_ms"),
 		Out: withSpread(r, "headline_output_tps"), PerGPU: withSpread(r, "output_tps_per_gpu"), PerUser: withSpread(r, "headline_tps_per_user"),
 		RPS: withSpread(r, "headline_request_throughput_rps"), OK: withSpread(r, "headline_goodput_rps"),
-		SoL: "not computed", Own: v.ownFields(r), Also: also(r),
-	}
-	if r.Text("status") == string(perf.Missing) {
-		c.SoL = "–"
+		SoL: solText(r), Own: v.ownFields(r), Also: also(r),
 	}
 	c.Doubts = without(r.List("doubts"), alike)
 	return c

@@ -2,6 +2,8 @@ package report
 
 import "slices"
 
+const solTitle = "Speed-of-Light summary"
+
 // pages lists the design's pages. What cannot be shown says why, and what
 // would bring it.
 func (v *view) pages() []Page {
@@ -24,8 +26,17 @@ func (v *view) pages() []Page {
 		pages = append(pages, omit("3", "Pareto",
 			"no cell has both tok/s/GPU and tok/s/user", "measure cells that end FULL with 2 output tokens or more, and let the setting tell gpu_count, or tp, pp and dp"))
 	}
+	var why string
+	if v.sol, why = v.pageSoL(); v.sol != nil {
+		page := show("4", solTitle)
+		if v.sol.NoProfile != "" {
+			page.Why, page.HowToGet = noProfile, getProfile
+		}
+		pages = append(pages, page)
+	} else {
+		pages = append(pages, omit("4", solTitle, why, "let the setting name the hardware (hardware: a key of configs/sol-ceilings.yaml) and the model's shape (model.shape), or give aggregate ceilings and model_config of your own"))
+	}
 	pages = append(pages,
-		omit("4", "Speed-of-Light summary", "no Speed-of-Light model was applied: the columns of the group sol are NULL", notYet),
 		show("5", "Cells"),
 		omit("6", "DCGM", v.noDCGM(), notYet),
 		omit("6b", "DCGM against Speed-of-Light", v.noDCGM(), notYet),
@@ -36,9 +47,12 @@ func (v *view) pages() []Page {
 	} else {
 		pages = append(pages, omit("8", "Comparison and winner by concurrency", "configurations stand side by side on pages 2, 3 and 5, but no winner was tested for significance", notYet))
 	}
-	return append(pages,
-		omit("9", "Next levers", "levers are ranked from the Speed-of-Light summary, which is omitted", "as page 4"),
-		show("completeness", "Completeness"))
+	if v.frontier, why = v.pageFrontier(); v.frontier != nil {
+		pages = append(pages, show("9", "Next levers"))
+	} else {
+		pages = append(pages, omit("9", "Next levers", why, "run aggregate again: this version writes it"))
+	}
+	return append(pages, show("completeness", "Completeness"))
 }
 
 func (v *view) noDCGM() string {

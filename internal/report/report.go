@@ -14,22 +14,26 @@ import (
 	"fmt"
 	"slices"
 
+	"pipeline/internal/frontier"
 	"pipeline/lake/perf"
 )
 
 // An Input is all that a report says.
 type Input struct {
 	Title    string
-	Campaign string       // "" leaves it out
-	Intent   string       // what was asked, in a sentence; "" leaves it out
-	Rows     []perf.Row   // of atlas_v1, in any order
-	Review   *perf.Review // of the rows; nil: they are reviewed here, without a baseline
+	Campaign string             // "" leaves it out
+	Intent   string             // what was asked, in a sentence; "" leaves it out
+	Focus    string             // latency, throughput or mixed: how levers are ranked; "" is mixed
+	Rows     []perf.Row         // of atlas_v1, in any order
+	Frontier *frontier.Frontier // what to try next; nil if nobody asked
+	Review   *perf.Review       // of the rows; nil: they are reviewed here, without a baseline
 }
 
 // A Report is the page and its status.
 type Report struct {
-	HTML   []byte
-	Status Status
+	HTML    []byte
+	Summary []byte // sol-summary.md
+	Status  Status
 }
 
 // StatusSchema names the shape of a Status.
@@ -48,6 +52,7 @@ type Status struct {
 	Headline  []Headline          `json:"headline"`
 	Pages     []Page              `json:"pages"`
 	Gaps      []string            `json:"gaps"` // what this report could show, had it been measured
+	SoL       *SoLStatus          `json:"sol"`
 }
 
 // A ClaimStatus is a claim that was declared, and what became of it.
@@ -94,6 +99,11 @@ type Headline struct {
 	Cell   string  `json:"cell_id"`
 	Row    string  `json:"row_uid"`
 	Shape  string  `json:"shape"` // the whole setting
+	// The share of Speed of Light of that cell, absent if there is none.
+	PctSoL     *float64 `json:"pct_sol,omitempty"`
+	SoLKind    string   `json:"pct_sol_kind,omitempty"`
+	CeilingKey string   `json:"ceiling_key,omitempty"`
+	Rigor      string   `json:"sol_rigor,omitempty"`
 }
 
 // Render makes the report. Rows of another schema, or none, are an error.
@@ -111,7 +121,7 @@ func Render(in Input) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Report{HTML: html, Status: v.status}, nil
+	return &Report{HTML: html, Summary: v.summary(), Status: v.status}, nil
 }
 
 // JSON writes the status for report_status.json.
@@ -183,4 +193,23 @@ func Gaps(rows []perf.Row) []string {
 // OmittedPages returns the pages that are not rendered.
 func (s Status) OmittedPages() []Page {
 	return slices.DeleteFunc(slices.Clone(s.Pages), func(p Page) bool { return p.Status != Omitted })
+}
+
+// SoLComplete reports whether the record of Speed of Light is complete, which
+// is not to say that it is of high rigor: each FULL cell whose ceiling is known
+// stands on page 4, pages 6 and 6b are rendered or left out with a reason, and
+// the page of completeness lists all that is left out.
+func (s Status) SoLComplete() bool {
+	if s.SoL == nil || s.SoL.Cells == 0 || s.SoL.Shown < s.SoL.Cells {
+		return false
+	}
+	told := map[string]bool{}
+	for _, p := range s.Pages {
+		rendered := p.Status == Rendered
+		if !rendered && (p.Why == "" || p.HowToGet == "") {
+			return false // left out without a word
+		}
+		told[p.ID] = rendered || p.ID == "6" || p.ID == "6b"
+	}
+	return told["4"] && told["6"] && told["6b"] && told["completeness"]
 }

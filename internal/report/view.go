@@ -19,6 +19,9 @@ type view struct {
 	points []perf.Row // rows that charts and headlines show
 	shared map[string]string
 	means  map[string]bool // settings that have a row for their mean
+
+	sol      *page4
+	frontier *page9
 }
 
 // settingOf names the cell of a row apart from its trial, and its setting.
@@ -57,6 +60,7 @@ func newView(in Input) *view {
 		v.status.Claims = append(v.status.Claims, ClaimStatus{c.Text, c.Tier, c.Outcome, why})
 	}
 	v.status.Headline = v.headlines()
+	v.status.SoL = v.solStatus()
 	v.status.Pages = v.pages()
 	return v
 }
@@ -206,7 +210,7 @@ func (v *view) headlines() []Headline {
 		var best *Headline
 		for _, r := range v.points {
 			value, ok := r.Float(want.column)
-			if !ok || best != nil && (value <= best.Value) != want.least {
+			if suspect(r) != "" || !ok || best != nil && (value <= best.Value) != want.least {
 				continue
 			}
 			if best != nil && value == best.Value {
@@ -216,6 +220,10 @@ func (v *view) headlines() []Headline {
 			best = &Headline{
 				What: want.what, Value: value, Unit: want.unit, Std: std, N: trials(r), Window: r.Text("headline_window"),
 				Cell: r.Text("cell_id"), Row: r.Text("row_uid"), Shape: shape(r),
+				SoLKind: r.Text("pct_sol_kind"), CeilingKey: r.Text("sol_bandwidth_key"), Rigor: r.Text("sol_rigor"),
+			}
+			if v, ok := r.Float("pct_sol"); ok {
+				best.PctSoL = &v
 			}
 		}
 		if best != nil {

@@ -11,11 +11,6 @@ import (
 	"pipeline/lake/perf"
 )
 
-// minTPOTRatio is the least that TPOT at a higher concurrency may be of that at
-// a lower one, in one configuration of a closed loop. More sequences never make
-// a step shorter; what noise there is stays far above this.
-const minTPOTRatio = 0.8
-
 // flagTPOT withholds the shares of cells whose TPOT is well below that of the
 // same configuration under less load: such numbers come of a client that did
 // not keep its streams busy, of failed requests, or of unlike statistics.
@@ -48,7 +43,7 @@ func flagTPOT(rows []perf.Row) {
 		slowest := &cell{}
 		for _, c := range slices.Sorted(maps.Keys(byLoad)) {
 			at := byLoad[c]
-			if at.tpot < minTPOTRatio*slowest.tpot {
+			if at.tpot < perf.MonotoneTPOT*slowest.tpot {
 				why := fmt.Sprintf("TPOT_NON_MONOTONE: TPOT at c=%d (%.2f ms) is %.2fx TPOT at c=%d (%.2f ms), same config: not physical for a closed loop; check client cap, failed requests, mean/median mix. The cell is suspect, and %%SoL is withheld",
 					at.concurrency, at.tpot, at.tpot/slowest.tpot, slowest.concurrency, slowest.tpot)
 				for _, r := range at.rows {

@@ -2,8 +2,10 @@ package publish
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
+	"pipeline/internal/frontier"
 	"pipeline/internal/report"
 	"pipeline/lake/perf"
 	"pipeline/steps"
@@ -37,13 +39,15 @@ func (p *publication) campaignRow(env *steps.Env, lineage map[string]any, report
 	p.names(r)
 	p.rigor(r)
 	p.report(r, reportSum)
+	absent := map[string]any{
+		"spec_yaml": "the spec is known by spec_path and spec_sha256 only", "report_uri": "the report lies in the store, under report_sha256",
+		"tool_version": "not told to this step",
+	}
+	p.next(r, absent)
+	p.ceilings(r, absent)
 	r.SetList("gaps", append([]string{}, p.gaps...))
 	r.SetJSON("lineage", lineage)
-	r.SetJSON("extra_json", map[string]any{"absent": map[string]any{
-		"spec_yaml": "the spec is known by spec_path and spec_sha256 only", "report_uri": "the report lies in the store, under report_sha256",
-		"next_lever": "no levers were ranked", "frontier": "no levers were ranked",
-		"ceilings_digest": "no ceilings were applied", "tool_version": "not told to this step",
-	}})
+	r.SetJSON("extra_json", map[string]any{"absent": absent})
 	return r, nil
 }
 
@@ -121,14 +125,43 @@ func (p *publication) report(r perf.Row, reportSum string) {
 	r.SetJSON("headline", p.status.Headline)
 	r.SetJSON("report_status", p.status)
 	missing := []any{}
-	sol, last := false, false
 	for _, page := range p.status.Pages {
 		if page.Status == report.Omitted {
 			missing = append(missing, map[string]any{"page": page.ID, "why": page.Why, "how_to_get": page.HowToGet})
 		}
-		sol = sol || page.ID == "4" && page.Status == report.Rendered
-		last = last || page.ID == "completeness" && page.Status == report.Rendered
 	}
 	r.SetJSON("sol_missing", missing)
-	r.SetBool("sol_complete", sol && last)
+	r.SetBool("sol_complete", p.status.SoLComplete())
+}
+
+// next sets what to try next, as the campaign's focus ranks it.
+func (p *publication) next(r perf.Row, absent map[string]any) {
+	if p.frontier == nil {
+		absent["next_lever"], absent["frontier"] = "the atlas brought no frontier.json", "the atlas brought no frontier.json"
+		return
+	}
+	r.SetJSON("frontier", p.frontier)
+	if lever, ok := p.frontier.Next(frontier.Focus(r.Text("focus"))); ok {
+		r.SetJSON("next_lever", lever)
+	} else {
+		absent["next_lever"] = p.frontier.Text
+	}
+}
+
+// ceilings sets the digest of the ceilings that all rows rest on.
+func (p *publication) ceilings(r perf.Row, absent map[string]any) {
+	var sums []string
+	for _, row := range p.atlas {
+		if s := row.Text("ceilings_digest"); s != "" && !slices.Contains(sums, s) {
+			sums = append(sums, s)
+		}
+	}
+	switch len(sums) {
+	case 0:
+		absent["ceilings_digest"] = "no row has ceilings"
+	case 1:
+		r.SetText("ceilings_digest", sums[0])
+	default:
+		absent["ceilings_digest"] = fmt.Sprintf("rows rest on %d different ceilings; each has its own digest", len(sums))
+	}
 }

@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"pipeline/internal/digest"
+	"pipeline/internal/frontier"
 	"pipeline/internal/report"
 	"pipeline/lake/perf"
 	"pipeline/steps"
@@ -184,8 +185,9 @@ type publication struct {
 	atlas    []perf.Row
 	campaign perf.Row
 	gaps     []string
-	review   *perf.Review   // of the rows
-	status   *report.Status // nil without a report
+	review   *perf.Review       // of the rows
+	status   *report.Status     // nil without a report
+	frontier *frontier.Frontier // nil if no atlas brought one, or several did
 }
 
 type table struct {
@@ -254,6 +256,9 @@ func (s *Step) prepare(env *steps.Env) (*publication, error) {
 		p.atlas = append(p.atlas, rows...)
 		reviews = append(reviews, review)
 		record(lineage, in)
+		if err := p.readFrontier(in, len(env.In["atlas"])); err != nil {
+			return nil, err
+		}
 	}
 	p.review = perf.MergeReviews(reviews...)
 	for _, r := range p.atlas {
@@ -267,6 +272,9 @@ func (s *Step) prepare(env *steps.Env) (*publication, error) {
 	}
 	perf.SortRows(p.atlas)
 	p.gaps = report.Gaps(p.atlas)
+	if p.frontier != nil && p.frontier.State == frontier.Required {
+		p.gaps = append(p.gaps, p.frontier.Text)
+	}
 	reportSum, err := p.readReport(env, lineage)
 	if err != nil {
 		return nil, err
@@ -277,6 +285,20 @@ func (s *Step) prepare(env *steps.Env) (*publication, error) {
 	}
 	p.campaign.SetBool("strict", s.Strict)
 	return p, nil
+}
+
+// readFrontier reads what an atlas says to try next. Of several atlases none
+// speaks for all.
+func (p *publication) readFrontier(in *steps.Input, atlases int) error {
+	if _, ok := in.Artifact("frontier.json"); !ok || atlases != 1 {
+		return nil
+	}
+	text, err := in.ReadAll("frontier.json")
+	if err != nil {
+		return fmt.Errorf("read frontier.json of step %s: %w", in.Step, err)
+	}
+	p.frontier, err = frontier.Read(text)
+	return err
 }
 
 func record(lineage map[string]any, in *steps.Input) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"pipeline/internal/frontier"
 	"pipeline/internal/report"
 	"pipeline/lake/perf"
 	"pipeline/steps"
@@ -33,9 +34,10 @@ stand on the cover.`,
 		Outputs: []steps.Output{
 			{Name: "report.html", Doc: "the page"},
 			{Name: "report_status.json", Doc: "each page of the report: rendered, or omitted with why and how to get it"},
+			{Name: "sol-summary.md", Doc: "the Speed of Light of the workload and of each cell, and the next lever, as Markdown"},
 		},
 		Show: true,
-		New:  func() steps.Step { return &Step{Title: "Benchmark report"} },
+		New:  func() steps.Step { return &Step{Title: "Benchmark report", Focus: string(frontier.Mixed)} },
 	}
 }
 
@@ -44,6 +46,7 @@ type Step struct {
 	Title    string `json:"title" key:"yes" doc:"Title of the page."`
 	Campaign string `json:"campaign" key:"yes" doc:"Name of the campaign on the cover; left out if empty."`
 	Intent   string `json:"intent" key:"yes" doc:"What was asked, in a sentence, on the cover; left out if empty."`
+	Focus    string `json:"focus" key:"yes" enum:"latency,throughput,mixed" doc:"What the campaign is after: next levers are ranked for it."`
 }
 
 // Check implements steps.Checker.
@@ -75,7 +78,11 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 		rows = append(rows, more...)
 		reviews = append(reviews, review)
 	}
-	made, err := report.Render(report.Input{Title: s.Title, Campaign: s.Campaign, Intent: s.Intent, Rows: rows, Review: perf.MergeReviews(reviews...)})
+	next, err := readFrontier(env.In["atlas"])
+	if err != nil {
+		return err
+	}
+	made, err := report.Render(report.Input{Title: s.Title, Campaign: s.Campaign, Intent: s.Intent, Focus: s.Focus, Rows: rows, Frontier: next, Review: perf.MergeReviews(reviews...)})
 	if err != nil {
 		return fmt.Errorf("render the report: %w", err)
 	}
@@ -86,7 +93,26 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 	if err := put(env, "report.html", made.HTML); err != nil {
 		return err
 	}
+	if err := put(env, "sol-summary.md", made.Summary); err != nil {
+		return err
+	}
 	return put(env, "report_status.json", status)
+}
+
+// readFrontier reads what the atlas says to try next. Of several atlases none
+// speaks for all.
+func readFrontier(atlases []steps.Input) (*frontier.Frontier, error) {
+	if len(atlases) != 1 {
+		return nil, nil
+	}
+	if _, ok := atlases[0].Artifact("frontier.json"); !ok {
+		return nil, nil
+	}
+	text, err := atlases[0].ReadAll("frontier.json")
+	if err != nil {
+		return nil, fmt.Errorf("read frontier.json of step %s: %w", atlases[0].Step, err)
+	}
+	return frontier.Read(text)
 }
 
 func put(env *steps.Env, name string, text []byte) error {

@@ -38,6 +38,10 @@ type Series struct {
 	Name     string
 	Points   []Point
 	Frontier bool // join the points that no other beats in both X and Y; else all, by X
+	// Bound draws a dashed line without marks: what could be, and not what was
+	// measured. Its colour is that of the series at Of.
+	Bound bool
+	Of    int
 }
 
 // A Point is one mark.
@@ -165,6 +169,9 @@ func (d *canvas) packLegend() []legendRow {
 	var rows []legendRow
 	x := math.Inf(1)
 	for i, s := range d.c.Series {
+		if s.Bound && s.Name == "" { // one entry speaks for all
+			continue
+		}
 		w := 24 + textWidth(s.Name, letter) + 14
 		if x+w > d.w-20 {
 			rows = append(rows, legendRow{i, i})
@@ -180,7 +187,13 @@ func (d *canvas) legend() {
 	for r, row := range d.legendRows {
 		x, y := 20.0, 14+float64(r)*20
 		for i := row.first; i <= row.last; i++ {
-			d.mark(i, x+6, y-4, false, "")
+			if s := d.c.Series[i]; s.Bound && s.Name == "" {
+				continue
+			} else if s.Bound {
+				fmt.Fprintf(d, `<path class="join bound" style="stroke:var(--ink)" d="M%s %sh14"/>`, px(x-1), px(y-4))
+			} else {
+				d.mark(i, x+6, y-4, false, "")
+			}
 			fmt.Fprintf(d, `<text class="ink" x="%s" y="%s">%s</text>`, px(x+18), px(y), esc(d.c.Series[i].Name))
 			x += 24 + textWidth(d.c.Series[i].Name, letter) + 14
 		}
@@ -242,7 +255,11 @@ func (d *canvas) joins() {
 			}
 			path.WriteString(op + px(x) + " " + px(y))
 		}
-		fmt.Fprintf(d, `<path class="join" style="stroke:var(--s%d)" d="%s"/>`, i%8, path.String())
+		class, hue := "join", i
+		if s.Bound {
+			class, hue = "join bound", s.Of
+		}
+		fmt.Fprintf(d, `<path class="%s" style="stroke:var(--s%d)" d="%s"/>`, class, hue%8, path.String())
 	}
 }
 
@@ -268,6 +285,9 @@ func (d *canvas) bars() {
 
 func (d *canvas) marks() {
 	for i, s := range d.c.Series {
+		if s.Bound {
+			continue
+		}
 		for _, p := range s.Points {
 			x, y := d.x.at(p.X), d.y.at(p.Y)
 			d.mark(i, x, y, p.Hollow, p.Tip)
