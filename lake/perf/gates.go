@@ -341,13 +341,6 @@ const fixModel = "check the model's shape, the number formats, the parallelism a
 func gateCeiling(c *Cell, _ []Cell) ([]Refusal, string) {
 	var why []string
 	known := false
-	for _, r := range c.Trials {
-		for _, note := range r.List("sol_notes") { // of shares that were withheld already
-			if strings.HasPrefix(note, "SOL_OVER") {
-				return refuse("check the model's shape, the number formats, the parallelism and the batch", "%s: %s", trialName(r), note), ""
-			}
-		}
-	}
 	// Shares of the ceiling with prefill and decode one after the other are not
 	// among them: steps that share both may pass it.
 	for _, column := range []string{"pct_sol_tpot", "pct_sol_tps_decode", "pct_sol_ttft"} {
@@ -364,7 +357,7 @@ func gateCeiling(c *Cell, _ []Cell) ([]Refusal, string) {
 	}
 	for _, r := range c.Trials { // shares above the ceiling may have been taken back already
 		for _, n := range r.List("sol_notes") {
-			if strings.HasPrefix(n, "SOL_OVER: ") {
+			if strings.HasPrefix(n, "SOL_OVER") {
 				return refuse(fixModel, "%s", n), ""
 			}
 		}

@@ -140,10 +140,6 @@ func TestGates(t *testing.T) {
 		{"another image ran", "V11", "declared image vllm/vllm-openai:v0.13.0, the server says 0.15.1+cu129", set(func(r Row) { r.SetText("image", "vllm/vllm-openai:v0.13.0") })},
 		{"a mismatch was allowed", "V11", "quant is declared as nvfp4", set(func(r Row) { r.addDoubt("mismatch: quant is declared as nvfp4, but GET /server_info says fp8") })},
 		{"above the ceiling", "V12", "SOL_OVER: pct_sol_tpot 131 % of the ceilings of b200_sm100 at B_eff=16", set(func(r Row) { r.SetFloat("pct_sol_tpot", 131) })},
-		{"above the ceiling, and withheld", "V12", "SOL_OVER: 131 % of ceiling b200_sm100.hbm3e_tbps", set(func(r Row) {
-			r.Clear("pct_sol_tpot")
-			r.SetList("sol_notes", []string{"SOL_OVER: 131 % of ceiling b200_sm100.hbm3e_tbps at B_eff=41"})
-		})},
 		{"above the ceiling, and withheld", "V12", "SOL_OVER: TPOT", set(func(r Row) {
 			r.Clear("pct_sol_tpot")
 			r.SetList("sol_notes", []string{"SOL_OVER: TPOT is below its floor"})
