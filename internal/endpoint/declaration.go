@@ -37,10 +37,14 @@ type Args struct {
 // A Declaration is all that a spec says of an endpoint.
 type Declaration struct {
 	Model          ModelSpec
-	Hardware       string // a key of configs/sol-ceilings.yaml
+	Hardware       string // a key of configs/sol-ceilings.yaml, or of Ceilings
 	TensorParallel int    // 0 is not declared
 	Args           Args
 	Further        map[string]string // any other field of an Identity
+	Ceilings       *sol.Ceilings     // that Hardware is looked up in; nil: those of the project
+	// OwnCeilings says that Hardware may be a key of a file that is yet to be
+	// read, so that Check cannot tell.
+	OwnCeilings bool
 }
 
 // furtherRE is the form of a server argument beside the known fields.
@@ -48,8 +52,8 @@ var furtherRE = regexp.MustCompile(`^args\.[a-z0-9_]+$`)
 
 // Check finds what cannot be declared. param is the parameter at fault.
 func (d Declaration) Check() (param string, err error) {
-	if d.Hardware != "" {
-		if _, err := gpu(d.Hardware); err != nil {
+	if d.Hardware != "" && (!d.OwnCeilings || d.Ceilings != nil) {
+		if _, err := d.gpu(); err != nil {
 			return "hardware", err
 		}
 	}
@@ -59,6 +63,9 @@ func (d Declaration) Check() (param string, err error) {
 		}
 	}
 	for field := range d.Further {
+		if err := sol.RefuseInline("declare", field, d.Further[field]); err != nil {
+			return "declare." + field, err
+		}
 		if field != Node && !slices.Contains(Fields(), field) && !furtherRE.MatchString(field) {
 			return "declare." + field, fmt.Errorf("it is no field of an endpoint (known: %s, %s, and args.<name>)", strings.Join(Fields(), ", "), Node)
 		}
@@ -91,7 +98,7 @@ func (d Declaration) Values() map[string]string {
 	if d.TensorParallel > 0 {
 		v[GPUCount] = count(ranks * max(1, d.Args.PipelineParallelSize))
 	}
-	if g, err := gpu(d.Hardware); err == nil {
+	if g, err := d.gpu(); err == nil {
 		v[CeilingKey] = g.Key
 		if len(g.Tokens) > 0 {
 			v[Hardware] = g.Tokens[0]
@@ -112,7 +119,7 @@ func (d Declaration) Values() map[string]string {
 // hardware, which has another name for them.
 func (d Declaration) GPUMismatch(id Identity) (Mismatch, bool) {
 	product, known := id.Values[GPUType]
-	g, err := gpu(d.Hardware)
+	g, err := d.gpu()
 	if !known || err != nil || slices.Contains(g.Aliases, product) {
 		return Mismatch{}, false
 	}
@@ -123,6 +130,13 @@ func (d Declaration) GPUMismatch(id Identity) (Mismatch, bool) {
 		}
 	}
 	return Mismatch{Hardware, g.Key, product, id.Sources[GPUType]}, true
+}
+
+func (d Declaration) gpu() (sol.GPU, error) {
+	if d.Ceilings != nil {
+		return d.Ceilings.GPU(d.Hardware)
+	}
+	return gpu(d.Hardware)
 }
 
 func gpu(key string) (sol.GPU, error) {

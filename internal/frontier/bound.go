@@ -15,6 +15,7 @@ import (
 type cell struct {
 	perf.Row
 	d       *sol.Deployment
+	setting perf.Setting
 	load    sol.Load
 	floors  sol.Floors
 	tpot    float64 // seconds, measured
@@ -78,7 +79,7 @@ func newCell(r perf.Row, lib *sol.Library, config *Config) (*cell, bool) {
 	if err != nil {
 		return nil, false
 	}
-	c := &cell{Row: r, d: d, tpot: tpot / 1e3, config: config}
+	c := &cell{Row: r, d: d, setting: setting, tpot: tpot / 1e3, config: config}
 	c.load = sol.Load{Batch: batch, Input: c.number("sol_input_tokens"), Output: c.number("sol_output_tokens"), Cached: c.number("sol_cached_share"), Accepted: 1}
 	if n, ok := r.Int("spec_tokens"); ok && r.Text("spec_method") != "" {
 		c.load.Drafted, c.load.Accepted = int(n), c.number("acceptance_length")

@@ -15,6 +15,18 @@ type toggle struct {
 	on     func(perf.Setting) bool
 }
 
+// apart names a setting without the fields of the toggle: rows of one name
+// differ in the lever alone.
+func (t toggle) apart(s perf.Setting) string {
+	rest := make(perf.Setting, len(s))
+	for name, value := range s {
+		if !slices.Contains(t.fields, name) && !slices.Contains(drawn, name) {
+			rest[name] = value
+		}
+	}
+	return rest.String()
+}
+
 func is(field string, values ...string) func(perf.Setting) bool {
 	return func(s perf.Setting) bool { return slices.Contains(values, s[field]) }
 }
@@ -39,17 +51,21 @@ func triedHere(l lever, cells []*cell, values map[string][]float64) []trial {
 	if l.tried.on == nil {
 		return nil
 	}
-	var out []trial
-	for _, a := range cells {
-		before := a.SettingOf()
-		if l.tried.on(before) {
-			continue
+	with, without := map[string][]*cell{}, []*cell{}
+	for _, c := range cells {
+		if l.tried.on(c.setting) {
+			key := l.tried.apart(c.setting)
+			with[key] = append(with[key], c)
+		} else {
+			without = append(without, c)
 		}
-		for _, b := range cells {
-			after := b.SettingOf()
-			if !l.tried.on(after) || len(perf.Residue([]perf.Setting{before, after}, append(slices.Clone(l.tried.fields), drawn...)...)) > 0 {
-				continue
-			}
+	}
+	var out []trial
+	if len(with) == 0 {
+		return nil
+	}
+	for _, a := range without {
+		for _, b := range with[l.tried.apart(a.setting)] {
 			ratio, ok := stat.RatioOf(values[b.Text("row_uid")], values[a.Text("row_uid")], 0.95)
 			if !ok {
 				continue

@@ -93,7 +93,7 @@ func input(c, trial int, gap string, artifacts map[string][]byte) steps.Input {
 	return in
 }
 
-func measured(t *testing.T, c, trial int, change func(*perf.Measurement)) steps.Input {
+func measured(t testing.TB, c, trial int, change func(*perf.Measurement)) steps.Input {
 	t.Helper()
 	p := func(v float64) *float64 { return &v }
 	dist := func(v float64) *perf.Dist {

@@ -17,20 +17,16 @@ import (
 // builtinCeilings is the digest of the ceilings that ship with the program. It
 // is the default of a key parameter, so that rows made with other ceilings are
 // never served from the store.
-func builtinCeilings() string { return digest.Of(configs.Ceilings()).String() }
+func builtinCeilings() string {
+	ceilings, _ := sol.BuiltinDigests()
+	return ceilings
+}
 
 // builtinConfigs is the digest of the other files that rows depend on: the
 // shapes of models, and the thresholds of the frontier.
 func builtinConfigs() string {
-	list := fmt.Appendf(nil, "frontier %s\n", digest.Of(configs.Frontier()))
-	for _, name := range configs.Models() {
-		m, err := configs.FindModel(name)
-		if err != nil {
-			panic(err) // the files are part of the build
-		}
-		list = fmt.Appendf(list, "%s %s %s\n", name, digest.Of(m.Config), digest.Of(m.QuantConfig))
-	}
-	return digest.Of(list).String()
+	_, models := sol.BuiltinDigests()
+	return digest.Of(fmt.Appendf(nil, "models %s\nfrontier %s\n", models, digest.Of(configs.Frontier()))).String()
 }
 
 // Check refuses a digest that is not that of this program, and claims that no

@@ -17,6 +17,7 @@ import (
 
 	"pipeline/internal/digest"
 	"pipeline/internal/endpoint"
+	"pipeline/internal/sol"
 	"pipeline/lake/perf"
 	"pipeline/steps"
 )
@@ -60,17 +61,21 @@ a doubt of what is measured.
 // Step looks at an endpoint.
 type Step struct {
 	Model          endpoint.ModelSpec `json:"model" key:"yes" doc:"The model that is expected."`
-	Hardware       string             `json:"hardware" key:"yes" doc:"GPU: a key of configs/sol-ceilings.yaml."`
+	Hardware       string             `json:"hardware" key:"yes" doc:"GPU: a key of configs/sol-ceilings.yaml, or of ceilings."`
+	Ceilings       steps.File         `json:"ceilings" key:"yes" doc:"File of ceilings of your own, in the form of configs/sol-ceilings.yaml, if hardware is a key of it."`
 	TensorParallel int                `json:"tensor_parallel" key:"yes" min:"0" doc:"Tensor parallelism; 0 is not declared."`
 	Args           endpoint.Args      `json:"args" key:"yes" doc:"Arguments of the server."`
 	Declare        map[string]string  `json:"declare" key:"yes" doc:"Further facts by the name of their column: image_digest, engine_version, gpu_count."`
 	AllowMismatch  bool               `json:"allow_mismatch" key:"yes" doc:"What is declared may differ from what the endpoint tells; the difference is a doubt."`
 	Reuse          string             `json:"reuse" key:"yes" enum:"config,node,instance" doc:"What a reused cell must have in common with this endpoint: its configuration; its node too; its running process too."`
 	ReadyTimeout   steps.Duration     `json:"ready_timeout" key:"no" min:"0s" doc:"How long the endpoint may take until it lists its model."`
+
+	ceilings *sol.Ceilings // read from Ceilings
 }
 
 func (s *Step) declaration() endpoint.Declaration {
-	return endpoint.Declaration{Model: s.Model, Hardware: s.Hardware, TensorParallel: s.TensorParallel, Args: s.Args, Further: s.Declare}
+	return endpoint.Declaration{Model: s.Model, Hardware: s.Hardware, TensorParallel: s.TensorParallel, Args: s.Args, Further: s.Declare,
+		Ceilings: s.ceilings, OwnCeilings: s.Ceilings != ""}
 }
 
 // Check refuses what cannot be declared.
@@ -93,6 +98,15 @@ type observed struct {
 
 // Run probes the endpoint, compares, and writes what it is.
 func (s *Step) Run(ctx context.Context, env *steps.Env) error {
+	if s.Ceilings != "" {
+		var err error
+		if s.ceilings, err = sol.ReadCeilings(string(s.Ceilings), env.Resolve(string(s.Ceilings))); err != nil {
+			return fmt.Errorf("ceilings: %w: %w", err, steps.ErrPermanent)
+		}
+		if err := s.Check(); err != nil {
+			return fmt.Errorf("%w: %w", err, steps.ErrPermanent)
+		}
+	}
 	servers := env.In["server"]
 	if len(servers) != 1 {
 		return fmt.Errorf("port server has %d endpoints, and one is looked at: give this step the axes of the step that serves: %w", len(servers), steps.ErrPermanent)

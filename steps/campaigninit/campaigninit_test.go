@@ -49,10 +49,11 @@ type outcome struct {
 func run(step *Step, live steps.Live) outcome {
 	out := outcome{files: map[string]*bytes.Buffer{}}
 	env := &steps.Env{
-		In:     map[string][]steps.Input{"server": {{Step: "server", Live: live}}},
-		Now:    func() time.Time { return time.Unix(1764000000, 0) },
-		Secret: func(name string) (string, error) { return "s3cret", nil },
-		Doubt:  func(format string, a ...any) { out.doubts = append(out.doubts, fmt.Sprintf(format, a...)) },
+		In:      map[string][]steps.Input{"server": {{Step: "server", Live: live}}},
+		Now:     func() time.Time { return time.Unix(1764000000, 0) },
+		Secret:  func(name string) (string, error) { return "s3cret", nil },
+		Resolve: func(path string) string { return path },
+		Doubt:   func(format string, a ...any) { out.doubts = append(out.doubts, fmt.Sprintf(format, a...)) },
 		Create: func(name string) (io.WriteCloser, error) {
 			out.files[name] = &bytes.Buffer{}
 			return file{out.files[name]}, nil

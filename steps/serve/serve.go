@@ -68,7 +68,8 @@ what the endpoint is (see the kind init), and not on where it is.
 type Step struct {
 	Endpoint       Endpoint           `json:"endpoint" key:"yes" doc:"Which endpoint."`
 	Model          endpoint.ModelSpec `json:"model" key:"yes" doc:"The model it serves."`
-	Hardware       string             `json:"hardware" key:"yes" doc:"GPU: a key of configs/sol-ceilings.yaml."`
+	Hardware       string             `json:"hardware" key:"yes" doc:"GPU: a key of configs/sol-ceilings.yaml, or, of an endpoint that is there, of ceilings."`
+	Ceilings       steps.File         `json:"ceilings" key:"no" doc:"File of ceilings of your own, if hardware is a key of it; init checks it."`
 	TensorParallel int                `json:"tensor_parallel" key:"yes" min:"0" doc:"Tensor parallelism; 0 is not declared (sim: 8)."`
 	Args           endpoint.Args      `json:"args" key:"yes" doc:"Arguments of the server."`
 	ReadyTimeout   steps.Duration     `json:"ready_timeout" key:"no" min:"1s" doc:"How long a server that was started may take until it lists its model."`
@@ -135,7 +136,7 @@ func (s *Step) Check() error {
 	case "kubernetes":
 		return &steps.ParamError{Param: "endpoint.kind", Err: errors.New("kubernetes is not built yet; forward a port of the service (kubectl port-forward) and use kind url")}
 	}
-	d := endpoint.Declaration{Model: s.Model, Hardware: s.Hardware, TensorParallel: s.TensorParallel, Args: s.Args}
+	d := endpoint.Declaration{Model: s.Model, Hardware: s.Hardware, TensorParallel: s.TensorParallel, Args: s.Args, OwnCeilings: s.Ceilings != "" && s.Endpoint.Kind != "sim"}
 	if param, err := d.Check(); err != nil {
 		return &steps.ParamError{Param: param, Err: err}
 	}
