@@ -178,7 +178,7 @@ func (f *folder) foreign() bool {
 		if f.files[artifact] == artifact {
 			return false
 		}
-		head := make([]byte, 64<<10)
+		head := make([]byte, 256<<10)
 		file, err := os.Open(f.path(artifact))
 		if err != nil {
 			return false // reading says why
@@ -186,7 +186,7 @@ func (f *folder) foreign() bool {
 		n, _ := io.ReadFull(file, head)
 		file.Close()
 		text := string(head[:n])
-		for _, mark := range []string{`"request_start_ns"`, `"aiperf_version"`, "Metric,avg,min,max"} {
+		for _, mark := range []string{`"request_start_ns"`, `"error_summary"`, "Metric,avg,min,max"} {
 			if strings.Contains(text, mark) {
 				return false
 			}

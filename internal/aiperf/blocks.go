@@ -23,7 +23,7 @@ type block struct {
 	text   []byte
 	line   int // number of the first line, from 1
 	record int // number of the first line that is not blank, from 0
-	err    error
+	count  int // lines that are not blank
 }
 
 // blocks cuts a file into whole lines. give gets each block in order; it owns
@@ -62,9 +62,9 @@ func blocks(path string, pool chan []byte, give func(block) bool) error {
 			return fmt.Errorf("line %d: it is longer than %d MB", line+bytes.Count(text[:cut], []byte{'\n'}), maxLine>>20)
 		}
 		rest = append(rest[:0], text[cut:]...)
-		if b := (block{text: text[:cut], line: line, record: record}); cut > 0 {
+		if b := (block{text: text[:cut], line: line, record: record, count: records(text[:cut])}); cut > 0 {
 			line += bytes.Count(b.text, []byte{'\n'})
-			record += records(b.text)
+			record += b.count
 			if !give(b) {
 				return nil
 			}

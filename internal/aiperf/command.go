@@ -64,7 +64,7 @@ func joinCommand(words []string) string {
 	quoted := make([]string, len(words))
 	for i, w := range words {
 		quoted[i] = w
-		if w == "" || strings.ContainsAny(w, " \t\n'\"\\$&|;<>(){}*?") && w != redacted {
+		if w == "" || strings.ContainsAny(strings.ReplaceAll(w, redacted, ""), " \t\n'\"\\$&|;<>(){}*?") {
 			quoted[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
 		}
 	}

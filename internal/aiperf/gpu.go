@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"os"
-	"slices"
 
 	"pipeline/internal/jsonscan"
 )
@@ -66,19 +65,19 @@ func gpuField(s *GPUSample, name string) **float64 {
 	return nil
 }
 
-// sameInstant is how far apart two exporters may report one GPU for one of the
-// samples to be a repetition. AIPerf asks each of them every third of a second.
-const sameInstant = 150e6 // ns
+// silent is how long the exporter that reports a GPU must be quiet before
+// another one's samples of it are taken. AIPerf asks each every third of a second.
+const silent = 2e9 // ns
 
-// gpuSamples yields the samples of a telemetry file, each GPU once where two
-// exporters report it.
+// gpuSamples yields the samples of a telemetry file. Where two exporters report
+// one GPU, those of the first are taken.
 func gpuSamples(path, name string) iter.Seq2[*GPUSample, error] {
 	return func(yield func(*GPUSample, error) bool) {
 		type last struct {
 			source string
 			at     int64
 		}
-		seen := map[string][]last{} // by GPU: the last sample taken of each source
+		reporter := map[string]last{} // of each GPU
 		for list, err := range inOrder(path, gpuBlock) {
 			if err != nil {
 				yield(nil, fmt.Errorf("%s: %w", name, err))
@@ -86,20 +85,10 @@ func gpuSamples(path, name string) iter.Seq2[*GPUSample, error] {
 			}
 			for i := range list {
 				s := &list[i]
-				sources := seen[s.UUID]
-				repeated := slices.ContainsFunc(sources, func(l last) bool {
-					return l.source != s.Source && max(s.TimeNS-l.at, l.at-s.TimeNS) < sameInstant
-				})
-				if repeated {
+				if r, known := reporter[s.UUID]; known && r.source != s.Source && s.TimeNS-r.at < silent {
 					continue
 				}
-				at := slices.IndexFunc(sources, func(l last) bool { return l.source == s.Source })
-				if at < 0 {
-					at = len(sources)
-					sources = append(sources, last{source: s.Source})
-				}
-				sources[at].at = s.TimeNS
-				seen[s.UUID] = sources
+				reporter[s.UUID] = last{s.Source, s.TimeNS}
 				if !yield(s, nil) {
 					return
 				}

@@ -277,14 +277,13 @@ func gapList(s *jsonscan.Scanner, r *row) error {
 	var key []byte
 	var unit []byte
 	var at, n int
+	flat := true
 	for s.Object(); s.Member(&key); {
 		switch string(key) {
 		case "value":
 			if !s.Is('[') {
-				if string(s.Skip()) == "null" {
-					continue
-				}
-				return &fieldError{field, "no list"}
+				flat = string(s.Skip()) == "null"
+				continue
 			}
 			at = s.Offset()
 			n = flatList(s.SkipFlat())
@@ -295,6 +294,8 @@ func gapList(s *jsonscan.Scanner, r *row) error {
 		}
 	}
 	switch {
+	case !flat:
+		return &fieldError{field, "no list"}
 	case s.Err() != nil || at == 0 || n == 0:
 		return nil
 	case string(unit) != "ms":

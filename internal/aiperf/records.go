@@ -107,17 +107,18 @@ func (rs *Records) load() ([]uint64, error) {
 }
 
 func (rd *reader) block(b block) (batch, error) {
-	out := batch{rows: make([]row, 0, 1+len(b.text)/1500), failures: map[int]*perf.RequestError{}}
+	out := batch{rows: make([]row, b.count), sessions: make([]uint64, b.count), failures: map[int]*perf.RequestError{}}
+	i := 0
 	for n, line := range lines(b.text) {
-		out.rows = append(out.rows, row{})
-		if err := rd.read(line, &out.rows[len(out.rows)-1]); err != nil {
+		if err := rd.read(line, &out.rows[i]); err != nil {
 			return batch{}, fmt.Errorf("line %d: %w", b.line+n, err)
 		}
-		out.sessions = append(out.sessions, rd.session)
+		out.sessions[i] = rd.session
 		if rd.failure != nil {
-			out.failures[len(out.rows)-1] = rd.failure
+			out.failures[i] = rd.failure
 		}
 		out.phases = max(out.phases, rd.phase)
+		i++
 	}
 	return out, nil
 }

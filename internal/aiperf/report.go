@@ -127,6 +127,9 @@ func (s *Summary) summary() perf.Summary {
 	out.TPOT = s.dist("inter_token_latency", "ms", out.Requests)
 	out.E2E = s.dist("request_latency", "ms", out.Requests)
 	out.ITL = s.dist("inter_chunk_latency", "ms", perf.Untold)
+	if f := s.Metrics["inter_chunk_latency"]; out.ITL != nil && out.ITL.N == perf.Untold && f.Std != nil {
+		out.ITL.Std = *f.Std // of a population, of so many that it is the same
+	}
 	out.ISL = s.dist("input_sequence_length", "tokens", out.Requests)
 	out.OSL = s.dist("output_sequence_length", "tokens", out.Requests)
 	return out

@@ -10,7 +10,7 @@ import (
 // ExactGaps is how many gaps between content events are kept one by one. A run
 // with more is described by a histogram, whose percentiles are within
 // GapError of the exact ones; mean, deviation, least and largest stay exact.
-const ExactGaps = 1 << 22
+const ExactGaps = 1 << 21
 
 // GapError is half the width of a bucket, as a share of what is in it.
 const GapError = 1.0 / (2 << gapBits)
