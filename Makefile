@@ -1,6 +1,6 @@
 # The two commands: `make run` and `make test`. Both work on a fresh Debian
 # machine with Go, a C compiler, Python 3.11 and root.
-.PHONY: build run test check race fuzz bench pictures deps clean
+.PHONY: build run test check race fuzz bench bench-import pictures deps clean
 
 build: bin/pipeline
 
@@ -36,6 +36,10 @@ fuzz:
 bench: build
 	tools/deps.sh bench
 	tools/bench.sh
+
+# Reading a million records of AIPerf, beside DuckDB and pandas; 5 GB of disk.
+bench-import:
+	tools/bench.sh import
 
 # The pictures of the README, from a real run.
 pictures: build

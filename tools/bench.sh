@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All benchmarks. The figures in docs/benchmarks.md come from here.
 #   tools/bench.sh            everything
-#   tools/bench.sh noop       only the named part: noop, startup, engine, generator
+#   tools/bench.sh noop       only the named part: noop, startup, engine, generator, import
 set -euo pipefail
 cd "$(dirname "$0")/.."
 part=${1:-all}
@@ -25,4 +25,8 @@ fi
 if is generator; then
 	echo "## The load generator against a server in another process"
 	go test -run '^$' -bench Fidelity -benchtime 1x ./internal/loadgen
+fi
+if is import; then
+	echo "## A million records of AIPerf to percentiles, beside DuckDB and pandas"
+	tools/bench_import.py ${REQUESTS:-1000000}
 fi

@@ -1,89 +1,78 @@
-// Command benchimport makes the records of a large run of AIPerf, and reads
-// them: what tools/bench_import.py times beside other readers.
-//
-//	benchimport make FOLDER REQUESTS CHUNKS
-//	benchimport read FOLDER
-package main
+package aiperf
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
+	"testing"
 
-	"pipeline/internal/aiperf"
 	"pipeline/lake/perf"
 )
 
-func main() {
-	var err error
-	switch {
-	case len(os.Args) == 5 && os.Args[1] == "make":
-		err = makeRun(os.Args[2], os.Args[3], os.Args[4])
-	case len(os.Args) == 3 && os.Args[1] == "read":
-		err = readRun(os.Args[2])
-	default:
-		err = fmt.Errorf("usage: benchimport make FOLDER REQUESTS CHUNKS | benchimport read FOLDER")
+// BenchmarkImport reads a run to a measurement: records to percentiles, windows,
+// judgement and digests. tools/bench_import.py runs it as a process of its own
+// with a million requests, in the folder BENCH_IMPORT_DIR, beside other readers.
+func BenchmarkImport(b *testing.B) {
+	dir, requests := os.Getenv("BENCH_IMPORT_DIR"), 20_000
+	if n, err := strconv.Atoi(os.Getenv("BENCH_IMPORT_REQUESTS")); err == nil {
+		requests = n
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "benchimport:", err)
-		os.Exit(1)
+	if dir == "" {
+		dir = b.TempDir()
+	}
+	path := filepath.Join(dir, recordsFile)
+	if _, err := os.Stat(path); err != nil {
+		if err := makeRun(path, requests, 128); err != nil {
+			b.Fatal(err)
+		}
+		if os.Getenv("BENCH_IMPORT_DIR") != "" {
+			return // read it in another process, whose memory is that of the reader alone
+		}
+	}
+	for b.Loop() {
+		run, err := Read(dir)
+		if err != nil {
+			b.Fatal(err)
+		}
+		m, err := run.Measurement(perf.Workload{Arrival: perf.Closed, Concurrency: madeStreams}, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		s := &m.Summary
+		b.ReportMetric(float64(s.Requests), "requests")
+		b.ReportMetric(s.DurationS, "duration_s")
+		b.ReportMetric(s.OutputTokens, "output_tokens")
+		for name, d := range map[string]*perf.Dist{"ttft_ms": s.TTFT, "tpot_ms": s.TPOT, "e2e_ms": s.E2E, "itl_ms": s.ITL} {
+			for stat, v := range map[string]float64{"mean": d.Mean, "p50": d.P50, "p90": d.P90, "p95": d.P95, "p99": d.P99} {
+				b.ReportMetric(v, name+"_"+stat)
+			}
+		}
 	}
 }
 
-// readRun prints what all readers are asked for. The rest of the measurement
-// (windows, judgement, confidence) is made too, and not printed.
-func readRun(dir string) error {
-	run, err := aiperf.Read(dir)
-	if err != nil {
-		return err
-	}
-	m, err := run.Report().Measure(perf.Workload{Arrival: perf.Closed, Concurrency: streams})
-	if err != nil {
-		return err
-	}
-	s := &m.Summary
-	out := map[string]any{"requests": s.Requests, "duration_s": s.DurationS, "output_tokens": s.OutputTokens, "window_s": m.Steady.DurationS}
-	for name, d := range map[string]*perf.Dist{"ttft_ms": s.TTFT, "tpot_ms": s.TPOT, "e2e_ms": s.E2E, "itl_ms": s.ITL} {
-		out[name] = []float64{d.Mean, d.P50, d.P90, d.P95, d.P99}
-	}
-	return json.NewEncoder(os.Stdout).Encode(out)
-}
+// madeStreams is the concurrency of the run that is made.
+const madeStreams = 256
 
-// streams is the concurrency of the run that is made.
-const streams = 256
-
-// makeRun writes profile_export.jsonl as AIPerf 0.13 does, of a closed loop. The
-// same arguments give the same bytes.
-func makeRun(dir, requests, chunks string) error {
-	n, err := strconv.Atoi(requests)
-	if err != nil {
-		return err
-	}
-	osl, err := strconv.Atoi(chunks)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	file, err := os.Create(filepath.Join(dir, "profile_export.jsonl"))
+// makeRun writes records as AIPerf 0.13 does, of a closed loop with answers of
+// about osl tokens. The same arguments give the same bytes.
+func makeRun(path string, requests, osl int) error {
+	file, err := os.Create(path)
 	if err != nil {
 		return err
 	}
 	w := bufio.NewWriterSize(file, 1<<20)
 	rng := rand.New(rand.NewPCG(1, 2))
-	next := make([]int64, streams) // when each stream is free
+	next := make([]int64, madeStreams) // when each stream is free
+	for k := range next {
+		next[k] = 1795649646_000000000 + int64(k)*1_000_000
+	}
 	var line []byte
-	for i := range n {
-		stream := i % streams
-		if next[stream] == 0 {
-			next[stream] = 1795649646_000000000 + int64(stream)*1_000_000
-		}
+	for i := range requests {
+		stream := i % madeStreams
 		var end int64
 		line, end = record(line[:0], rng, i, osl, next[stream])
 		next[stream] = end + 200_000 + rng.Int64N(300_000)
