@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"testing"
 	"unicode/utf8"
+
+	"pipeline/internal/jsonscan"
 )
 
 // seen is a Chunk in values that compare.
@@ -21,11 +23,11 @@ type seen struct {
 
 func see(t testing.TB, c Chunk) seen {
 	t.Helper()
-	text, err := unescape(c.Text)
+	text, err := jsonscan.Unescape(c.Text)
 	if err != nil {
 		t.Fatalf("text %q: %v", c.Text, err)
 	}
-	finish, err := unescape(c.Finish)
+	finish, err := jsonscan.Unescape(c.Finish)
 	if err != nil {
 		t.Fatalf("finish %q: %v", c.Finish, err)
 	}
@@ -241,11 +243,11 @@ func number(v any) int {
 
 func TestUnescape(t *testing.T) {
 	for in, want := range map[string]string{`a b`: "a b", `a\n\"\u00e9\ud83d\ude00`: "a\n\"é😀", ``: ""} {
-		if got, err := unescape([]byte(in)); err != nil || got != want {
+		if got, err := jsonscan.Unescape([]byte(in)); err != nil || got != want {
 			t.Errorf("%q: %q, %v; want %q", in, got, err, want)
 		}
 	}
-	if _, err := unescape([]byte(`\x`)); err == nil {
+	if _, err := jsonscan.Unescape([]byte(`\x`)); err == nil {
 		t.Error("a bad escape has no error")
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pipeline/internal/jsonscan"
 	"pipeline/lake/perf"
 )
 
@@ -83,7 +84,7 @@ func (r *run) do(ctx context.Context, s *slot, c call, rec *perf.Request) string
 	if !c.keep {
 		return ""
 	}
-	text, err := unescape(s.text)
+	text, err := jsonscan.Unescape(s.text)
 	if err != nil {
 		r.quirks.malformed.Add(1)
 	}
