@@ -36,6 +36,7 @@ type sheet struct {
 	SoL                     *page4
 	Frontier                *page9
 	NextLever               string
+	Comparison              *page8
 	Cells, Trials           []cellRow
 	Goodput                 bool
 	Omitted                 []Page
@@ -89,7 +90,7 @@ func (v *view) sheet() (*sheet, error) {
 	s := &sheet{
 		Title: v.in.Title, Campaign: v.in.Campaign, Intent: v.in.Intent, Status: v.status, Simulated: v.status.Simulated,
 		Counts: v.status.Cells, When: v.when(), Verdict: v.verdict(),
-		Load: v.againstLoad(), Pareto: v.pareto(),
+		Load: v.againstLoad(), Pareto: v.pareto(), Comparison: v.comparison(),
 		Omitted: v.status.OmittedPages(), Digest: sum.String(), AlikeDoubts: alikeDoubts(v.rows),
 		Absent: v.absent(), Drivers: v.drivers(), SoL: v.sol, Frontier: v.frontier, NextLever: v.nextLever(),
 	}

@@ -42,11 +42,7 @@ func (v *view) pages() []Page {
 		omit("6b", "DCGM against Speed-of-Light", v.noDCGM(), notYet),
 		omit("7", "Roofline sweep", "no roofline sweep was imported", notYet),
 	)
-	if v.configs() < 2 {
-		pages = append(pages, omit("8", "Comparison and winner by concurrency", "there is one configuration: nothing to compare it with", "add a value to the axis config of the spec"))
-	} else {
-		pages = append(pages, omit("8", "Comparison and winner by concurrency", "configurations stand side by side on pages 2, 3 and 5, but no winner was tested for significance", notYet))
-	}
+	pages = append(pages, v.page8Status())
 	if v.frontier, why = v.pageFrontier(); v.frontier != nil {
 		pages = append(pages, show("9", "Next levers"))
 	} else {
