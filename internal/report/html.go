@@ -37,6 +37,8 @@ type sheet struct {
 	Frontier                *page9
 	NextLever               string
 	Comparison              *page8
+	DCGM                    *page6
+	Grounded                *page6b
 	Cells, Trials           []cellRow
 	Goodput                 bool
 	Omitted                 []Page
@@ -92,7 +94,7 @@ func (v *view) sheet() (*sheet, error) {
 		Counts: v.status.Cells, When: v.when(), Verdict: v.verdict(),
 		Load: v.againstLoad(), Pareto: v.pareto(), Comparison: v.comparison(),
 		Omitted: v.status.OmittedPages(), Digest: sum.String(), AlikeDoubts: alikeDoubts(v.rows),
-		Absent: v.absent(), Drivers: v.drivers(), SoL: v.sol, Frontier: v.frontier, NextLever: v.nextLever(),
+		Absent: v.absent(), Drivers: v.drivers(), SoL: v.sol, Frontier: v.frontier, NextLever: v.nextLever(), DCGM: v.dcgm, Grounded: v.grounded,
 	}
 	for _, f := range sortedFields(v.shared) {
 		switch f.Value {

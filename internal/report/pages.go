@@ -38,8 +38,9 @@ func (v *view) pages() []Page {
 	}
 	pages = append(pages,
 		show("5", "Cells"),
-		omit("6", "DCGM", v.noDCGM(), notYet),
-		omit("6b", "DCGM against Speed-of-Light", v.noDCGM(), notYet),
+	)
+	pages = append(pages, v.dcgmPages()...)
+	pages = append(pages,
 		omit("7", "Roofline sweep", "no roofline sweep was imported", notYet),
 	)
 	pages = append(pages, v.page8Status())
@@ -49,13 +50,6 @@ func (v *view) pages() []Page {
 		pages = append(pages, omit("9", "Next levers", why, "run aggregate again: this version writes it"))
 	}
 	return append(pages, show("completeness", "Completeness"))
-}
-
-func (v *view) noDCGM() string {
-	if v.status.Simulated {
-		return "no DCGM samples stand behind these rows; a simulated endpoint has no GPU"
-	}
-	return "no DCGM samples stand behind these rows"
 }
 
 func (v *view) configs() int {

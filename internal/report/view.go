@@ -22,6 +22,8 @@ type view struct {
 
 	sol      *page4
 	frontier *page9
+	dcgm     *page6  // nil: omitted
+	grounded *page6b // nil: omitted
 }
 
 // settingOf names the cell of a row apart from its trial, and its setting.
