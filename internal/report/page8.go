@@ -127,7 +127,7 @@ func cellOf(c perf.MatrixCell) matrixCell {
 // they are one over all its loads.
 func (v *view) ownOf(config string, differs []string) string {
 	values := map[string]string{}
-	for _, r := range v.rows {
+	for _, r := range withoutSwept(v.rows) {
 		fields := fieldsOf(r)
 		if r.Text("config") != config || fields == nil {
 			continue

@@ -7,7 +7,6 @@ const solTitle = "Speed-of-Light summary"
 // pages lists the design's pages. What cannot be shown says why, and what
 // would bring it.
 func (v *view) pages() []Page {
-	notYet := "this version of pipeline has no step for it; the rows keep what the page needs besides"
 	omit := func(id, title, why, how string) Page {
 		return Page{ID: id, Title: title, Status: Omitted, Why: why, HowToGet: how}
 	}
@@ -40,9 +39,11 @@ func (v *view) pages() []Page {
 		show("5", "Cells"),
 	)
 	pages = append(pages, v.dcgmPages()...)
-	pages = append(pages,
-		omit("7", "Roofline sweep", "no roofline sweep was imported", notYet),
-	)
+	if v.roofline != nil {
+		pages = append(pages, show("7", "Roofline sweep"))
+	} else {
+		pages = append(pages, omit("7", "Roofline sweep", v.noRoofline, getRoofline))
+	}
 	pages = append(pages, v.page8Status())
 	if v.frontier, why = v.pageFrontier(); v.frontier != nil {
 		pages = append(pages, show("9", "Next levers"))
@@ -54,7 +55,7 @@ func (v *view) pages() []Page {
 
 func (v *view) configs() int {
 	var names []string
-	for _, r := range v.rows {
+	for _, r := range withoutSwept(v.rows) {
 		names = append(names, r.Text("config"))
 	}
 	slices.Sort(names)

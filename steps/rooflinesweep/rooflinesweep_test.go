@@ -177,7 +177,7 @@ func TestSweepAndImport(t *testing.T) {
 			grounded++
 			// Both tell of the same bytes: those that the model predicts for the
 			// tokens that came, and those that the simulation moved in its steps.
-			if got, want := 100 * *p.DCGM.DRAM, p.Analysis.HBMPctPred; got < want-8 || got > want+8 {
+			if got, want := 100**p.DCGM.DRAM, p.Analysis.HBMPctPred; got < want-8 || got > want+8 {
 				t.Errorf("%s: memory was active %.1f%%, and %.1f%% are predicted", p.Cell, got, want)
 			}
 		}
