@@ -96,13 +96,21 @@ type counts struct {
 	causes                       map[string]int
 }
 
+// maxCauses is how many different errors are told apart: a server may put the
+// number of the request in each.
+const maxCauses = 1000
+
 func (c *counts) add(r *Request) {
 	if r.Warmup {
 		return
 	}
 	c.measured++
 	if !r.OK() {
-		c.causes[cause(r)]++
+		why := cause(r)
+		if _, known := c.causes[why]; !known && len(c.causes) >= maxCauses {
+			why = "many different causes"
+		}
+		c.causes[why]++
 		return
 	}
 	c.answered++
