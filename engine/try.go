@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"pipeline/engine/journal"
 	"pipeline/engine/store"
 	"pipeline/pipelines"
 	"pipeline/steps"
@@ -43,7 +44,7 @@ type try struct {
 
 	log      *nodeLog
 	scrub    *scrubber
-	commands *commands
+	commands *journal.Recorder
 
 	mu       sync.Mutex
 	outputs  map[string]*output

@@ -72,7 +72,7 @@ Exit codes: 0 complete, 1 a node failed or could not run, 2 complete with gaps,
 	}
 	root.AddCommand(
 		a.runCmd(), a.planCmd(), a.validateCmd(), a.explainCmd(), a.graphCmd(), a.schemaCmd(), a.newCmd(),
-		a.runsCmd(), a.cacheCmd(), a.lakeCmd(), a.compareCmd(), a.stepsCmd(), a.modelCmd(), a.frontierCmd(), a.toolsCmd(), a.simCmd(), a.versionCmd(),
+		a.runsCmd(), a.evidenceCmd(), a.cacheCmd(), a.lakeCmd(), a.compareCmd(), a.stepsCmd(), a.modelCmd(), a.frontierCmd(), a.toolsCmd(), a.simCmd(), a.versionCmd(),
 	)
 	return root
 }

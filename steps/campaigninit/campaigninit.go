@@ -68,9 +68,27 @@ type Step struct {
 	Declare        map[string]string  `json:"declare" key:"yes" doc:"Further facts by the name of their column: image_digest, engine_version, gpu_count."`
 	AllowMismatch  bool               `json:"allow_mismatch" key:"yes" doc:"What is declared may differ from what the endpoint tells; the difference is a doubt."`
 	Reuse          string             `json:"reuse" key:"yes" enum:"config,node,instance" doc:"What a reused cell must have in common with this endpoint: its configuration; its node too; its running process too."`
+	Bundle         *Evidence          `json:"evidence" key:"no" doc:"Ask for an evidence bundle of each run: a folder with source, summary, handoff and every command."`
 	ReadyTimeout   steps.Duration     `json:"ready_timeout" key:"no" min:"0s" doc:"How long the endpoint may take until it lists its model."`
 
 	ceilings *sol.Ceilings // read from Ceilings
+}
+
+// Evidence says which bundle.
+type Evidence struct {
+	Family string `json:"family" key:"no" doc:"Family of experiments; not set is inference-perf-bench."`
+	Intent string `json:"intent" key:"no" doc:"What the run is for, in a sentence."`
+	Dir    string `json:"dir" key:"no" doc:"Folder of all families, from where pipeline is called; not set is experiments/artifacts."`
+}
+
+// Evidence implements steps.Evidenced.
+func (s *Step) Evidence() *steps.Bundle {
+	if s.Bundle == nil {
+		return nil
+	}
+	return &steps.Bundle{
+		Family: cmp.Or(s.Bundle.Family, "inference-perf-bench"), Intent: s.Bundle.Intent, Dir: cmp.Or(s.Bundle.Dir, "experiments/artifacts"),
+	}
 }
 
 func (s *Step) declaration() endpoint.Declaration {
