@@ -11,8 +11,8 @@ import (
 	"sync"
 	"time"
 
-	"pipeline/engine/journal"
 	"pipeline/engine/store"
+	"pipeline/internal/command"
 	"pipeline/pipelines"
 	"pipeline/steps"
 )
@@ -44,7 +44,7 @@ type try struct {
 
 	log      *nodeLog
 	scrub    *scrubber
-	commands *journal.Recorder
+	commands *command.Recorder
 
 	mu       sync.Mutex
 	outputs  map[string]*output

@@ -8,12 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"pipeline/engine"
 	"pipeline/engine/journal"
 	"pipeline/engine/store"
+	"pipeline/internal/command"
 	"pipeline/internal/digest"
 	"pipeline/internal/evidence"
 	"pipeline/pipelines"
@@ -34,8 +36,8 @@ type bundling struct {
 	secrets []string // their values
 
 	bundle   *evidence.Bundle
-	recorder *journal.Recorder
-	call     *journal.Recorded // of this program
+	recorder *command.Recorder
+	call     *command.Recorded // of this program
 	shown    *plain            // writes what it prints
 	fault    error
 }
@@ -104,7 +106,7 @@ func (b *bundling) begin(run string) error {
 		return err
 	}
 	for _, dead := range evidence.Unfinished(b.asks.Dir, b.asks.Family) {
-		if dead.About.Home == home && dead.About.Run != run && dead.Ended() {
+		if dead.About.Home == home && dead.About.Run != run {
 			b.bury(dead, run)
 		}
 	}
@@ -131,17 +133,74 @@ func programName() string {
 	return name
 }
 
-// bury finishes the bundle of a run that died, with what its journal tells.
+// bury finishes the bundle of a run that died, with what its journal tells. A
+// run that has not ended, and was not cleaned up after, is left alone.
 func (b *bundling) bury(dead *evidence.Bundle, by string) {
-	entries, _, err := journal.Read(dead.RunDir())
+	r, err := resultOf(dead.About)
+	if err == nil && r == nil {
+		return
+	}
 	if err == nil {
-		r := evidence.ResultOf(entries)
 		r.By = fmt.Sprintf("run %s, after that run had died", by)
-		_, err = dead.Finish(r)
+		_, err = dead.Finish(*r)
 	}
 	if err != nil {
 		fmt.Fprintf(b.a.stderr, "pipeline: note: the evidence bundle %s stays unfinished: %v\n", dead.Dir, err)
 	}
+}
+
+func runDir(about evidence.About) string { return filepath.Join(about.Home, "runs", about.Run) }
+
+// resultOf returns what the journal of a run tells of it, nil if it does not
+// say that the run ended, or was cleaned up after.
+func resultOf(about evidence.About) (*evidence.Result, error) {
+	entries, _, err := journal.Read(runDir(about))
+	if err != nil || !slices.ContainsFunc(entries, func(e journal.Entry) bool { return e.End != nil }) {
+		return nil, err
+	}
+	r := &evidence.Result{ExitCode: -1, Opened: leasesOf(entries), Commands: filepath.Join(runDir(about), journal.CommandsDir)}
+	states := map[string]evidence.Node{}
+	var order []string
+	for _, e := range entries {
+		r.Ended = e.Time
+		switch {
+		case e.End != nil:
+			r.Status = e.End.Status
+			if e.Text != "" {
+				r.Status += ": " + e.Text
+			}
+		case e.Event == journal.Doubt:
+			r.Warnings = append(r.Warnings, strings.TrimPrefix(e.Node+": "+e.Text, ": "))
+		case e.Event == journal.Attempt, e.Event == journal.Tried, e.Event == journal.State:
+			if _, seen := states[e.Node]; !seen {
+				order = append(order, e.Node)
+			}
+			n := evidence.Node{Name: e.Node, State: e.State, Took: e.Took, Why: e.Text}
+			if e.Event == journal.Attempt {
+				n.State, n.Why = "running", e.Reason
+			}
+			states[e.Node] = n
+		}
+	}
+	for _, name := range order {
+		r.Nodes = append(r.Nodes, states[name])
+	}
+	r.Counts = fmt.Sprintf("%d nodes were begun.", len(r.Nodes))
+	return r, nil
+}
+
+func leasesOf(entries []journal.Entry) []evidence.Lease {
+	open := map[string]bool{}
+	for _, e := range journal.OpenLeases(entries) {
+		open[e.Lease] = true
+	}
+	var out []evidence.Lease
+	for _, e := range entries {
+		if e.Event == journal.Lease {
+			out = append(out, evidence.Lease{Node: e.Node, Kind: e.Kind, Name: e.Lease, Released: !open[e.Lease]})
+		}
+	}
+	return out
 }
 
 // tee has what is printed from now on in the bundle too.
@@ -189,7 +248,14 @@ func (b *bundling) finish(o *engine.Outcome, err error) error {
 	if err := b.recorder.Settle(time.Second); err != nil {
 		return err
 	}
-	sum, ferr := b.bundle.Finish(b.result(o, code))
+	r := b.result(o, code)
+	entries, _, jerr := journal.Read(runDir(b.bundle.About))
+	if jerr != nil {
+		return jerr
+	}
+	r.Opened = leasesOf(entries)
+	r.Commands = filepath.Join(runDir(b.bundle.About), journal.CommandsDir)
+	sum, ferr := b.bundle.Finish(r)
 	if ferr != nil {
 		return ferr
 	}
@@ -211,7 +277,7 @@ func exitCode(err error) int {
 // remember writes the digest of the manifest beside the run's journal, so that
 // a manifest that was changed can be told.
 func (b *bundling) remember(manifest digest.Digest) error {
-	return os.WriteFile(filepath.Join(b.bundle.RunDir(), evidenceFile), []byte(manifest.String()+"\n"), 0o666)
+	return os.WriteFile(filepath.Join(runDir(b.bundle.About), evidenceFile), []byte(manifest.String()+"\n"), 0o666)
 }
 
 // evidenceFile is in the folder of a run that has a bundle.

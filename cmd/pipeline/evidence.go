@@ -114,18 +114,17 @@ run that was killed: the next run with the same home finishes them too.`,
 			if err != nil {
 				return failed(err)
 			}
-			r := evidence.Result{Status: "finished by hand", Ended: time.Now()}
-			if dir := b.RunDir(); dir != "" {
-				entries, _, err := journal.Read(dir)
-				if err == nil && !b.Ended() {
-					return failed(hint(fmt.Errorf("run %s is going on, or was killed and not cleaned up after", b.About.Run), "the next 'pipeline run' with the home %s cleans up", b.About.Home))
+			r := &evidence.Result{Status: "finished by hand", Ended: time.Now()}
+			if b.About.Home != "" {
+				if r, err = resultOf(b.About); err != nil {
+					return failed(err)
 				}
-				if err == nil {
-					r = evidence.ResultOf(entries)
+				if r == nil {
+					return failed(hint(fmt.Errorf("run %s is going on, or was killed and not cleaned up after", b.About.Run), "the next 'pipeline run' with the home %s cleans up", b.About.Home))
 				}
 				r.By = "pipeline evidence finish"
 			}
-			sum, err := b.Finish(r)
+			sum, err := b.Finish(*r)
 			if err != nil {
 				return failed(err)
 			}

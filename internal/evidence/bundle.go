@@ -7,12 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	"pipeline/engine/journal"
+	"pipeline/internal/command"
 	"pipeline/internal/digest"
 	"pipeline/internal/redact"
 )
@@ -34,7 +32,7 @@ type About struct {
 	Intent   string            `json:"intent"`
 	Campaign string            `json:"campaign,omitempty"` // of the lake: campaign=<this>
 	Run      string            `json:"run"`                // also the name of the bundle's folder
-	Home     string            `json:"home,omitempty"`     // absolute: its runs folder has the journal
+	Home     string            `json:"home,omitempty"`     // of the run, absolute; "" if the bundle is of none
 	Spec     string            `json:"spec,omitempty"`     // its path as the user gave it
 	SpecSum  string            `json:"spec_sha256,omitempty"`
 	Program  string            `json:"program"` // name and version
@@ -180,18 +178,15 @@ func writeFile(path string, text []byte) error {
 	return os.Rename(tmp, path)
 }
 
-// endings are those of the four files of a command.
-var endings = []string{journal.CommandLine, journal.CommandStdout, journal.CommandStderr, journal.CommandExit}
-
-// copyCommands takes in what the steps of the run ran.
-func (b *Bundle) copyCommands(runDir string) error {
-	names, err := journal.Commands(runDir)
+// copyCommands takes in what the steps of a run ran.
+func (b *Bundle) copyCommands(from string) error {
+	names, err := command.Names(from)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		for _, ending := range endings {
-			text, err := os.ReadFile(filepath.Join(runDir, journal.CommandsDir, name+ending))
+		for _, ending := range command.Endings {
+			text, err := os.ReadFile(filepath.Join(from, name+ending))
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
@@ -209,17 +204,18 @@ func (b *Bundle) copyCommands(runDir string) error {
 // completeCommands gives each command its four files: one that did not end has
 // an exit file that says so.
 func (b *Bundle) completeCommands() error {
-	names, err := journal.Commands(b.Dir)
+	dir := filepath.Join(b.Dir, CommandsDir)
+	names, err := command.Names(dir)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		for _, ending := range endings {
-			path, text := filepath.Join(b.Dir, CommandsDir, name+ending), ""
+		for _, ending := range command.Endings {
+			path, text := filepath.Join(dir, name+ending), ""
 			if _, err := os.Stat(path); err == nil {
 				continue
 			}
-			if ending == journal.CommandExit {
+			if ending == command.Exit {
 				text = `{"exit_code": null, "error": "it did not end while anybody watched"}` + "\n"
 			}
 			if err := writeFile(path, []byte(text)); err != nil {
@@ -231,37 +227,13 @@ func (b *Bundle) completeCommands() error {
 }
 
 // Begin takes down a command that no step runs, with the next number there is.
-func (b *Bundle) Begin(now func() time.Time, argv []string) (*journal.Recorder, *journal.Recorded, error) {
-	names, err := journal.Commands(b.Dir)
+func (b *Bundle) Begin(now func() time.Time, argv []string) (*command.Recorder, *command.Recorded, error) {
+	dir := filepath.Join(b.Dir, CommandsDir)
+	next, err := command.Next(dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	next := 0
-	for _, name := range names {
-		if n, err := strconv.Atoi(name[:strings.IndexByte(name+"-", '-')]); err == nil {
-			next = max(next, n+1)
-		}
-	}
-	recorder := journal.NewRecorder(filepath.Join(b.Dir, CommandsDir), now, next)
+	recorder := command.NewRecorder(dir, now, next)
 	hide := func(text string) string { return redact.Values(text, b.secrets...) }
 	return recorder, recorder.Begin("", argv, hide), nil
-}
-
-// RunDir returns the folder of the bundle's run, "" if it is of none.
-func (b *Bundle) RunDir() string {
-	if b.About.Home == "" {
-		return ""
-	}
-	return filepath.Join(b.About.Home, "runs", b.About.Run)
-}
-
-// Ended reports whether the journal of the bundle's run says that it ended, or
-// was cleaned up after.
-func (b *Bundle) Ended() bool {
-	dir := b.RunDir()
-	if dir == "" {
-		return false
-	}
-	entries, _, err := journal.Read(dir)
-	return err == nil && slices.ContainsFunc(entries, func(e journal.Entry) bool { return e.End != nil })
 }

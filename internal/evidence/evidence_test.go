@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"pipeline/engine/journal"
+	"pipeline/internal/command"
 )
 
 var began = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
@@ -88,49 +88,34 @@ func TestFinish(t *testing.T) {
 	}
 }
 
-// Of a dead run: what its journal says, the commands that its steps ran, and
-// what was left behind.
-func TestDeadRun(t *testing.T) {
-	home := t.TempDir()
-	b := create(t, home)
-	dir := b.RunDir()
-	j, err := journal.Create(dir, nil)
-	if err != nil {
-		t.Fatal(err)
+// Commands of the run are taken in without secrets; one that did not end says
+// so; what was left behind is named.
+func TestCommands(t *testing.T) {
+	b := create(t, "/home")
+	if len(Unfinished(filepath.Dir(filepath.Dir(b.Dir)), "fam")) != 1 {
+		t.Error("it is not found")
 	}
-	j.Add(journal.Entry{Time: began, Event: journal.RunStart, Start: &journal.Start{Run: b.About.Run, Campaign: "c"}})
-	j.Add(journal.Entry{Time: began, Event: journal.Lease, Node: "server", Kind: "serve", Lease: "l-1"})
-	j.Add(journal.Entry{Time: began, Event: journal.Attempt, Node: "a", Number: 1, Reason: "R01"})
-	if err := j.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	if b.Ended() {
-		t.Error("a run that goes on has ended")
-	}
-	j.Add(journal.Entry{Time: began.Add(time.Hour), Event: journal.RunEnd, Text: "it died", End: &journal.End{Status: "interrupted"}})
-	if err := j.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if !b.Ended() || len(Unfinished(filepath.Dir(filepath.Dir(b.Dir)), "fam")) != 1 {
-		t.Error("it is not found as the bundle of a run that has ended")
-	}
-	recorder := journal.NewRecorder(filepath.Join(dir, journal.CommandsDir), time.Now, 1)
+	from := t.TempDir()
+	recorder := command.NewRecorder(from, time.Now, 1)
 	plain := func(s string) string { return s }
-	recorder.Begin("a", []string{"one", "hf_abcdefghijklmnopqrst"}, plain).End(0, nil)
-	recorder.Begin("a", []string{"two"}, plain) // killed
-	entries, _, err := journal.Read(dir)
-	if err != nil {
+	r := recorder.Begin("a", []string{"one", "hf_abcdefghijklmnopqrst"}, plain)
+	if _, err := r.Stdout.Write([]byte("xyzzy-secret\n")); err != nil {
 		t.Fatal(err)
 	}
-	finish(t, b, ResultOf(entries))
+	r.End(0, nil)
+	recorder.Begin("a", []string{"two"}, plain) // killed
+	b.Hide("xyzzy-secret")
+	finish(t, b, Result{Status: "interrupted", Commands: from, Opened: []Lease{{Node: "server", Kind: "serve", Name: "l-1"}}})
 	if text := read(t, b, SourceFile); !strings.Contains(text, "| l-1 | server | serve | LEFT BEHIND") {
 		t.Errorf("what was left behind is not said:\n%s", text)
 	}
-	if text := read(t, b, SummaryFile); !strings.Contains(text, "interrupted: it died") || !strings.Contains(text, "| a | running | 0s | R01 |") {
+	if text := read(t, b, HandoffFile); !strings.Contains(text, "- server (serve) was left behind: lease l-1") {
 		t.Errorf("%s", text)
 	}
-	if text := read(t, b, "commands/0001-a.command"); text != "one '[redacted]'\n" {
-		t.Errorf("%q", text)
+	for name, want := range map[string]string{"0001-a.command": "one '[redacted]'\n", "0001-a.stdout": "[redacted]\n", "0002-a.stderr": ""} {
+		if text := read(t, b, "commands/"+name); text != want {
+			t.Errorf("%s: %q", name, text)
+		}
 	}
 	if text := read(t, b, "commands/0002-a.exit"); !strings.Contains(text, "it did not end") {
 		t.Errorf("%q", text)

@@ -1,7 +1,6 @@
 package evidence
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -10,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"pipeline/engine/journal"
 	"pipeline/internal/digest"
 )
 
@@ -27,7 +25,8 @@ type Result struct {
 	Next     []string // levers, the best first, by what the report says
 	Opened   []Lease
 	Secrets  []string // names of the environment variables that were used
-	By       string   // the run that finished the bundle, if it was another one
+	By       string   // what finished the bundle, if that was not its run
+	Commands string   // the folder of what the steps of the run ran, "" if there is none
 }
 
 // A Node is one node of the run.
@@ -63,15 +62,10 @@ var Columns = []string{"TTFT p50 (ms)", "TPOT p50 (ms)", "output tok/s", "tok/s/
 // Finish puts the commands of the run and its result in, writes the manifest,
 // and with that closes the bundle. It returns the digest of the manifest.
 func (b *Bundle) Finish(r Result) (digest.Digest, error) {
-	if dir := b.RunDir(); dir != "" {
-		if err := b.copyCommands(dir); err != nil {
+	if r.Commands != "" {
+		if err := b.copyCommands(r.Commands); err != nil {
 			return digest.Digest{}, fmt.Errorf("finish the evidence bundle: %w", err)
 		}
-		entries, _, err := journal.Read(dir)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return digest.Digest{}, fmt.Errorf("finish the evidence bundle: %w", err)
-		}
-		r.Opened = leases(entries)
 	}
 	if err := b.completeCommands(); err != nil {
 		return digest.Digest{}, fmt.Errorf("finish the evidence bundle: %w", err)
@@ -91,20 +85,6 @@ func (b *Bundle) Finish(r Result) (digest.Digest, error) {
 		return digest.Digest{}, err
 	}
 	return digest.Of(manifest), os.Remove(filepath.Join(b.Dir, UnfinishedFile))
-}
-
-func leases(entries []journal.Entry) []Lease {
-	open := map[string]bool{}
-	for _, e := range journal.OpenLeases(entries) {
-		open[e.Lease] = true
-	}
-	var out []Lease
-	for _, e := range entries {
-		if e.Event == journal.Lease {
-			out = append(out, Lease{Node: e.Node, Kind: e.Kind, Name: e.Lease, Released: !open[e.Lease]})
-		}
-	}
-	return out
 }
 
 // manifestOf lists every file below dir but the manifest and what stands in

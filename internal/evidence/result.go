@@ -7,47 +7,9 @@ import (
 	"slices"
 	"strconv"
 
-	"pipeline/engine/journal"
 	"pipeline/internal/frontier"
 	"pipeline/lake/perf"
 )
-
-// ResultOf returns what a journal tells of a run that is dead.
-func ResultOf(entries []journal.Entry) Result {
-	r := Result{Status: "it died", ExitCode: -1}
-	states := map[string]Node{}
-	var order []string
-	for _, e := range entries {
-		r.Ended = e.Time
-		switch {
-		case e.End != nil:
-			r.Status = e.End.Status
-			if e.Text != "" {
-				r.Status += ": " + e.Text
-			}
-		case e.Event == journal.Doubt:
-			text := e.Text
-			if e.Node != "" {
-				text = e.Node + ": " + text
-			}
-			r.Warnings = append(r.Warnings, text)
-		case e.Event == journal.Attempt, e.Event == journal.Tried, e.Event == journal.State:
-			if _, seen := states[e.Node]; !seen {
-				order = append(order, e.Node)
-			}
-			n := Node{Name: e.Node, State: e.State, Took: e.Took, Why: e.Text}
-			if e.Event == journal.Attempt {
-				n.State, n.Why = "running", e.Reason
-			}
-			states[e.Node] = n
-		}
-	}
-	for _, name := range order {
-		r.Nodes = append(r.Nodes, states[name])
-	}
-	r.Counts = fmt.Sprintf("%d nodes were begun.", len(r.Nodes))
-	return r
-}
 
 // CellsOf returns the numbers of an atlas.json, means before trials.
 func CellsOf(atlas []byte) ([]Cell, error) {

@@ -1,4 +1,4 @@
-package journal
+package command
 
 import (
 	"fmt"
@@ -38,7 +38,7 @@ type Recorded struct {
 
 	c     *Recorder
 	base  string // path of its files, without their endings
-	end   CommandEnd
+	end   End
 	clean func(string) string
 	out   [2]*printed
 	once  sync.Once
@@ -60,13 +60,13 @@ func (c *Recorder) Begin(node string, argv []string, clean func(string) string) 
 	if what == "" {
 		what = filepath.Base(argv[0])
 	}
-	base := filepath.Join(c.dir, CommandName(n, what))
-	r := &Recorded{c: c, base: base, clean: hide, end: CommandEnd{Node: node, Args: shown, Began: c.now().UTC()}}
+	base := filepath.Join(c.dir, name(n, what))
+	r := &Recorded{c: c, base: base, clean: hide, end: End{Node: node, Args: shown, Began: c.now().UTC()}}
 	if err := os.MkdirAll(c.dir, 0o777); err != nil {
 		c.broke(err)
 	}
-	c.keep(base+CommandLine, []byte(Quote(shown)+"\n"))
-	for i, ending := range []string{CommandStdout, CommandStderr} {
+	c.keep(base+Line, []byte(Quote(shown)+"\n"))
+	for i, ending := range []string{Stdout, Stderr} {
 		r.out[i] = c.print(base+ending, hide)
 	}
 	r.Stdout, r.Stderr = r.out[0], r.out[1]
@@ -87,7 +87,7 @@ func (r *Recorded) End(code int, err error) {
 		if err != nil {
 			r.end.Error = r.clean(err.Error())
 		}
-		r.c.keep(r.base+CommandExit, r.end.Encode())
+		r.c.keep(r.base+Exit, r.end.Encode())
 	})
 }
 
