@@ -306,7 +306,6 @@ func (t *try) record(began time.Time, took time.Duration, arts []steps.Artifact,
 func (t *try) open(lease string) {
 	start := time.Now()
 	o := &opening{}
-	t.begin()
 	o.err = t.openHold(lease, o)
 	o.letGo = t.letGo
 	if o.err != nil && o.touched {

@@ -63,8 +63,8 @@ func (l *look) judge(asked Workload, client *Client) Judgement {
 	if c.measured < asked.NumPrompts {
 		against("incomplete: %d of %d requests were sent", c.measured, asked.NumPrompts)
 	}
-	if one := float64(c.oneToken) / float64(c.answered); asked.OSL > 1 && one > MaxOneTokenShare {
-		against("one_token: %d of %d answers have one token or none where %d were asked", c.oneToken, c.answered, asked.OSL)
+	if short := c.oneToken - asked.OneToken; asked.OSL > 1 && float64(short)/float64(c.answered) > MaxOneTokenShare {
+		against("one_token: %d of %d answers have one token or none where %d were asked", short, c.answered, asked.OSL)
 	}
 	c.judgeLengths(asked, against, doubt)
 	if client != nil && client.Bound {

@@ -47,6 +47,7 @@ func TestJudge(t *testing.T) {
 		{"18 of 20 is short", run(100, 18), asked, nil, Partial, "osl_short", ""},
 		{"longer than asked", run(100, 22), asked, nil, Full, "", "osl_differs"},
 		{"rejections that look like successes", oneToken, asked, nil, Partial, "one_token", ""},
+		{"two were asked for one token", oneToken, Workload{Arrival: Closed, Concurrency: 1, NumPrompts: 100, ISL: 10, OSL: 20, OneToken: 2}, nil, Full, "", ""},
 		{"client bound", run(100, 20), asked, &Client{Bound: true, Why: "late"}, Partial, "client_bound", ""},
 		{"coalesced", run(100, 20), asked, &Client{Coalesced: 0.2}, Full, "", "coalesced"},
 		{"counted by events", byChunks, asked, nil, Full, "", "chunk_tokens"},

@@ -16,6 +16,7 @@ import (
 	"pipeline/steps/render"
 	"pipeline/steps/rooflineimport"
 	"pipeline/steps/rooflinesweep"
+	"pipeline/steps/runner"
 	"pipeline/steps/serve"
 	"pipeline/steps/zymtracequery"
 )
@@ -33,6 +34,7 @@ func Kinds(d Deps) steps.Registry {
 		serve.Kind(serve.Launcher{Program: d.Executable, Args: []string{"sim"}}),
 		campaigninit.Kind(),
 		dataset.Kind(),
+		runner.Kind(),
 		cellrun.Kind(),
 		dcgmcorrelate.Kind(),
 		aggregate.Kind(d.Parquet),

@@ -35,7 +35,10 @@ func Kind() steps.Kind {
 		Doc:     doc,
 		Version: 1,
 		Effect:  steps.Observe,
-		Ports:   []steps.Port{{Name: "server", Doc: "The endpoint: a step of kind serve.", Required: true, Hold: true}},
+		Ports: []steps.Port{
+			{Name: "server", Doc: "The endpoint: a step of kind serve.", Required: true, Hold: true},
+			{Name: "runner", Doc: "Where it is looked at from: a step of kind runner.", Hold: true},
+		},
 		Outputs: []steps.Output{
 			{Name: identityFile, Doc: "What measurements of this endpoint depend on (identity/v1)."},
 			{Name: observedFile, Doc: "Address, time and answers of the endpoint, as evidence.", Volatile: true},
