@@ -14,6 +14,7 @@ import (
 	"pipeline/lake"
 	"pipeline/steps"
 	"pipeline/steps/all"
+	"pipeline/steps/baseline"
 	"pipeline/steps/publish"
 )
 
@@ -101,6 +102,7 @@ func (a *app) registry() (steps.Registry, error) {
 		Executable: exe,
 		Parquet:    lake.WriteParquet,
 		Lake:       func(dir string) publish.Sink { return lake.Lake{Dir: dir} },
+		Shelf:      func(dir string) baseline.Shelf { return lake.Lake{Dir: dir} },
 	})
 	return a.kinds, nil
 }

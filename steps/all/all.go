@@ -5,6 +5,7 @@ package all
 import (
 	"pipeline/steps"
 	"pipeline/steps/aggregate"
+	"pipeline/steps/baseline"
 	"pipeline/steps/campaigninit"
 	"pipeline/steps/cellrun"
 	"pipeline/steps/dataset"
@@ -23,9 +24,10 @@ import (
 
 // Deps are what kinds need of the program around them.
 type Deps struct {
-	Executable string                        // path of this program, which serve starts as a simulated endpoint
-	Parquet    aggregate.ParquetWriter       // lake.WriteParquet
-	Lake       func(dir string) publish.Sink // the lake in a folder
+	Executable string                          // path of this program, which serve starts as a simulated endpoint
+	Parquet    aggregate.ParquetWriter         // lake.WriteParquet
+	Lake       func(dir string) publish.Sink   // the lake in a folder
+	Shelf      func(dir string) baseline.Shelf // the same, to read
 }
 
 // Kinds returns all kinds.
@@ -37,6 +39,7 @@ func Kinds(d Deps) steps.Registry {
 		runner.Kind(),
 		cellrun.Kind(),
 		dcgmcorrelate.Kind(),
+		baseline.Kind(d.Shelf),
 		aggregate.Kind(d.Parquet),
 		render.Kind(),
 		publish.Kind(d.Lake),

@@ -192,8 +192,10 @@ func (s *Step) compare(env *steps.Env, id *endpoint.Identity) error {
 		return fmt.Errorf("the endpoint is not what the spec declares: %s (correct the spec or the server, or set allow_mismatch): %w",
 			strings.Join(lines, "; "), steps.ErrPermanent)
 	}
-	for _, l := range lines {
-		env.Doubt("mismatch: %s", l)
+	id.Differs = map[string]string{}
+	for i, m := range differ {
+		id.Differs[m.Field] = m.Declared
+		env.Doubt("mismatch: %s", lines[i])
 	}
 	return nil
 }
