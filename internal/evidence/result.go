@@ -1,10 +1,7 @@
 package evidence
 
 import (
-	"cmp"
-	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 
 	"pipeline/internal/frontier"
@@ -38,32 +35,32 @@ func CellsOf(atlas []byte) ([]Cell, error) {
 		cells = append(cells, Cell{
 			ID: id, Status: r.Text("status"), Reason: r.Text("status_reason"), Simulated: simulated, Setting: setting,
 			Numbers: []string{number(r, "headline_ttft_ms"), number(r, "headline_tpot_ms"), number(r, "headline_output_tps"), number(r, "output_tps_per_gpu"),
-				number(r, "headline_request_throughput_rps"), r.Text("headline_window"), number(r, "pct_sol_tps_agg"), number(r, "pct_sol_tpot"), r.Text("sol_rigor")},
+				number(r, "headline_request_throughput_rps"), r.Text("headline_window"), number(r, "pct_sol"), number(r, "pct_sol_tpot"), r.Text("sol_rigor")},
 		})
 	}
 	return cells, nil
 }
 
-// NextOf returns the levers of a frontier.json, the best first.
+// NextOf returns the frontier of a frontier.json: what it says, the levers, the
+// next one first, and those that are refuted, with their evidence.
 func NextOf(text []byte, focus string) ([]string, error) {
-	var f frontier.Frontier
-	if err := json.Unmarshal(text, &f); err != nil {
+	f, err := frontier.Read(text)
+	if err != nil {
 		return nil, err
 	}
-	levers := slices.Clone(f.Levers)
-	slices.SortStableFunc(levers, func(a, b frontier.Lever) int {
-		return cmp.Compare(b.Score[frontier.Focus(focus)], a.Score[frontier.Focus(focus)])
-	})
 	var out []string
-	for _, l := range levers {
-		text := fmt.Sprintf("%s (%s): unlocks %.3g to %.3g times the cells it applies to (%s). Gate: %s", l.Name, l.Status, l.Low, l.High, l.Basis, l.Gate)
+	for _, l := range f.Ranked(frontier.Focus(focus)) {
+		text := fmt.Sprintf("%s (%s): unlocks %s of TPOT or throughput (%s). Gate: %s", l.Name, l.Status, frontier.Unlock(l.Low, l.High), l.Basis, l.Gate)
 		if l.First != "" {
 			text += " Measure first: " + l.First
 		}
 		out = append(out, text)
 	}
-	if len(out) == 0 && f.Text != "" {
-		out = append(out, f.Text)
+	if f.State != frontier.Open {
+		out = append([]string{f.Text}, out...)
+	}
+	for _, l := range f.Refuted {
+		out = append(out, fmt.Sprintf("Refuted, and not to be tried again there: %s (%s): %s", l.Name, l.Basis, l.Evidence))
 	}
 	return out, nil
 }
