@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"pipeline/engine/store"
-	"pipeline/internal/command"
 	"pipeline/pipelines"
 	"pipeline/steps"
 )
@@ -44,7 +43,7 @@ type try struct {
 
 	log      *nodeLog
 	scrub    *scrubber
-	commands *command.Recorder
+	commands *commands
 
 	mu       sync.Mutex
 	outputs  map[string]*output
@@ -306,6 +305,7 @@ func (t *try) record(began time.Time, took time.Duration, arts []steps.Artifact,
 func (t *try) open(lease string) {
 	start := time.Now()
 	o := &opening{}
+	t.begin()
 	o.err = t.openHold(lease, o)
 	o.letGo = t.letGo
 	if o.err != nil && o.touched {

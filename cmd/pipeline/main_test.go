@@ -51,7 +51,6 @@ func TestScript(t *testing.T) {
 			"disguise": scriptDisguise,
 			"capture":  scriptCapture,
 			"rows":     scriptRows,
-			"hub":      hubs(t),
 		},
 	})
 }

@@ -277,7 +277,10 @@ func indented(lines []string) string {
 	return text.String()
 }
 
-// boxed reads the box that AIPerf draws around what went wrong: in one of
+// maxComplaint bounds what is told of a box: the advice in it goes on for long.
+const maxComplaint = 600
+
+// boxed reads the last box that AIPerf draws around what went wrong: in one of
 // services the reasons, else all that is in it. A reason goes on over the lines
 // that are indented more.
 func boxed(lines []string) []string {
@@ -285,7 +288,7 @@ func boxed(lines []string) []string {
 	inside, open := false, false
 	for _, line := range lines {
 		switch {
-		case strings.HasPrefix(line, "╭") && strings.Contains(line, "Error"):
+		case strings.HasPrefix(line, "╭"):
 			inside, open, reasons, all = true, false, nil, nil
 			continue
 		case strings.HasPrefix(line, "╰"):
@@ -310,7 +313,8 @@ func boxed(lines []string) []string {
 		}
 	}
 	if len(reasons) == 0 && len(all) > 0 {
-		return []string{strings.Join(all, " ")}
+		text := strings.Join(all, " ")
+		return []string{strings.ToValidUTF8(text[:min(len(text), maxComplaint)], "")}
 	}
 	return slices.Compact(reasons)
 }

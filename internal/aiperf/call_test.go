@@ -118,6 +118,13 @@ Log File: /tmp/x/logs/aiperf.log
 		{"a bad flag", `╭─ Error ──────────────────────────────────────────────────────────────────────╮
 │ Unknown option: "--foo".                                                     │
 ╰──────────────────────────────────────────────────────────────────────────────╯`, `Unknown option: "--foo".`},
+		{"another box", `ValueError: x
+╭─────────────────────────── No Standard Tokenizer ────────────────────────────╮
+│                                                                              │
+│  Failed to load tokenizer '/tmp/x'                                           │
+│                                                                              │
+│  Possible Causes:                                                            │
+╰──────────────────────────────────────────────────────────────────────────────╯`, "Failed to load tokenizer '/tmp/x' Possible Causes:"},
 		{"a log over several lines", `23:07:31.989417 INFO     Using Request_Rate strategy
 23:07:32.157372 ERROR    Failed to handle command profile_configure with hook
                          @on_command

@@ -349,9 +349,7 @@ func FuzzSummaries(f *testing.F) {
 		if e, err := parseServer(text); err == nil {
 			e.server()
 		}
-		if in, err := parseInputs(bytes.NewReader(text)); err == nil && in.Distinct > in.Sessions {
-			t.Fatalf("%+v", in)
-		}
+		parseInputs(bytes.NewReader(text))
 		for line := range bytes.Lines(text) {
 			gpuSample(line)
 		}

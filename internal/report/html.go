@@ -34,12 +34,8 @@ type sheet struct {
 	AlikeDoubts             []string
 	Load, Pareto            []figure
 	SoL                     *page4
-	Roofline                *page7
 	Frontier                *page9
 	NextLever               string
-	Comparison              *page8
-	DCGM                    *page6
-	Grounded                *page6b
 	Cells, Trials           []cellRow
 	Goodput                 bool
 	Omitted                 []Page
@@ -93,9 +89,9 @@ func (v *view) sheet() (*sheet, error) {
 	s := &sheet{
 		Title: v.in.Title, Campaign: v.in.Campaign, Intent: v.in.Intent, Status: v.status, Simulated: v.status.Simulated,
 		Counts: v.status.Cells, When: v.when(), Verdict: v.verdict(),
-		Load: v.againstLoad(), Pareto: v.pareto(), Comparison: v.comparison(),
-		Omitted: v.status.OmittedPages(), Digest: sum.String(), AlikeDoubts: alikeDoubts(withoutSwept(v.rows)),
-		Absent: v.absent(), Drivers: v.drivers(), SoL: v.sol, Roofline: v.roofline, Frontier: v.frontier, NextLever: v.nextLever(), DCGM: v.dcgm, Grounded: v.grounded,
+		Load: v.againstLoad(), Pareto: v.pareto(),
+		Omitted: v.status.OmittedPages(), Digest: sum.String(), AlikeDoubts: alikeDoubts(v.rows),
+		Absent: v.absent(), Drivers: v.drivers(), SoL: v.sol, Frontier: v.frontier, NextLever: v.nextLever(),
 	}
 	for _, f := range sortedFields(v.shared) {
 		switch f.Value {
@@ -108,7 +104,7 @@ func (v *view) sheet() (*sheet, error) {
 		}
 	}
 	measured := 0
-	for _, r := range withoutSwept(v.rows) {
+	for _, r := range v.rows {
 		if r.SettingOf() != nil {
 			measured++
 		}
@@ -189,7 +185,35 @@ func also(r perf.Row) string {
 			parts = append(parts, n.name+" "+value+n.unit)
 		}
 	}
+	if text := crossText(r); text != "" {
+		parts = append(parts, text)
+	}
 	return strings.Join(parts, ", ")
+}
+
+// crossText says what a second driver differs by.
+func crossText(r perf.Row) string {
+	x, _ := r.Extra()["cross_check"].(map[string]any)
+	if x == nil {
+		return ""
+	}
+	text := fmt.Sprintf("cross-check by %v %v", x["driver"], x["version"])
+	if status, ok := x["status"].(string); ok {
+		text += " (" + status + ")"
+	}
+	differ, _ := x["differ"].(map[string]any)
+	var parts []string
+	for _, n := range []struct{ label, name string }{
+		{"TTFT", "ttft_ms_median"}, {"TPOT", "tpot_ms_median"}, {"output tok/s", "output_tps"}, {"input tokens", "input_tokens_mean"}, {"output tokens", "output_tokens_mean"},
+	} {
+		if v, ok := differ[n.name].(float64); ok {
+			parts = append(parts, fmt.Sprintf("%s %+.1f%%", n.label, 100*v))
+		}
+	}
+	if len(parts) == 0 {
+		return text + ": no figure of both"
+	}
+	return text + ": " + strings.Join(parts, ", ")
 }
 
 // rowOf says what a row is: a trial or a mean of some, and over which span.

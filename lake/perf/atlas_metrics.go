@@ -112,6 +112,7 @@ var clientColumns = []Column{
 	{"client_lag_p99_ms", Double, GroupClient, "ms", "99th percentile of sent less intended.", false, false},
 	{"client_lag_max_ms", Double, GroupClient, "ms", "Largest sent less intended.", false, false},
 	{"client_cpu_share", Double, GroupClient, "", "Share of the generator's cores in use, 0 to 1.", false, false},
+	{"client_busiest_share", Double, GroupClient, "", "Share of one core that the busiest process of a tool used, 0 to 1.", false, false},
 	{"client_gc_pause_max_ms", Double, GroupClient, "ms", "Longest pause of the generator's garbage collector.", false, false},
 	{"client_gomaxprocs", Bigint, GroupClient, "cores", "Cores the generator may use.", false, false},
 	{"client_load_average", Double, GroupClient, "", "Load average of the generator's machine.", false, false},
@@ -224,5 +225,5 @@ var provenanceColumns = []Column{
 	{"evidence_bundle", Varchar, GroupProvenance, "", "Evidence bundle of the row.", false, false},
 	{"baseline_ref", Varchar, GroupProvenance, "", "Baseline it was compared with.", false, false},
 	{"verdict_tier", Varchar, GroupProvenance, "", "draft or verdict.", false, false},
-	{"extra_json", JSON, GroupProvenance, "", "What has no column: absent (why a column or a group is NULL), derived, artifacts.", false, false},
+	{"extra_json", JSON, GroupProvenance, "", "What has no column: absent (why a column or a group is NULL), derived, artifacts, cross_check (what a second driver differs by).", false, false},
 }

@@ -158,6 +158,9 @@ func (b *rowBuilder) finish(o Origin, m *Measurement) {
 	if len(b.derived) > 0 {
 		extra["derived"] = b.derived
 	}
+	if m.CrossCheck != nil {
+		extra["cross_check"] = m.CrossCheck.row()
+	}
 	b.SetJSON("extra_json", extra)
 }
 
@@ -453,6 +456,10 @@ func (b *rowBuilder) client(c *Client) {
 	}
 	b.SetBool("client_bound", c.Bound)
 	b.SetText("client_why", c.Why)
+	if c.GOMAXPROCS == 0 {
+		b.toolClient(c)
+		return
+	}
 	b.SetFloat("client_lag_p50_ms", c.LagP50ms)
 	b.SetFloat("client_lag_p99_ms", c.LagP99ms)
 	b.SetFloat("client_lag_max_ms", c.LagMaxms)
@@ -473,6 +480,21 @@ func (b *rowBuilder) client(c *Client) {
 	}
 	if c.AchievedRate > 0 {
 		b.SetFloat("client_achieved_rps", c.AchievedRate)
+	}
+}
+
+// toolClient is client for a generator that is no part of this program, of
+// which less is known.
+func (b *rowBuilder) toolClient(c *Client) {
+	b.absent["group:client"] = "the tool does not tell more of the health of its generator"
+	if c.BusiestShare != nil {
+		b.SetFloat("client_cpu_share", c.CPUShare)
+		b.SetFloat("client_busiest_share", *c.BusiestShare)
+	}
+	if c.LagMaxms != 0 {
+		b.SetFloat("client_lag_p50_ms", c.LagP50ms)
+		b.SetFloat("client_lag_p99_ms", c.LagP99ms)
+		b.SetFloat("client_lag_max_ms", c.LagMaxms)
 	}
 }
 

@@ -168,7 +168,11 @@ func (m Row) finishMean(trials []Row, asked int, sources, doubts []string, absen
 			absent[name] = why
 		}
 	}
-	m.SetJSON("extra_json", map[string]any{"absent": absent, "trials": sources})
+	extra := map[string]any{"absent": absent, "trials": sources}
+	if x := meanCrossCheck(trials); x != nil {
+		extra["cross_check"] = x
+	}
+	m.SetJSON("extra_json", extra)
 }
 
 // averaged reports whether a column is a measured number.

@@ -38,7 +38,8 @@ type Measurement struct {
 	Server  *Server  `json:"server,omitempty"`  // the server's own counters over the run, nil if it has none
 	Failure string   `json:"failure,omitempty"` // root cause of FAILED, as the server's or the tool's log tells it
 
-	Evidence *Evidence `json:"evidence,omitempty"` // what the tool left of the run; nil for native
+	Evidence   *Evidence   `json:"evidence,omitempty"`    // what the tool left of the run; nil for native
+	CrossCheck *CrossCheck `json:"cross_check,omitempty"` // what a second driver measured of the cell; nil if none was asked
 
 	Steadiness *Steadiness `json:"steadiness,omitempty"` // whether throughput has one level in Window; nil if the times of tokens are not known
 }
@@ -71,7 +72,6 @@ type Workload struct {
 	Warmup          int      `json:"warmup_requests"`             // requests before, not measured
 	ISL             int      `json:"isl"`                         // input tokens asked
 	OSL             int      `json:"osl"`                         // output tokens asked
-	OneToken        int      `json:"one_token,omitempty"`         // of the measured requests, those of a data set that ask for one token
 	SharedPrefix    int      `json:"shared_prefix,omitempty"`     // input tokens that prompts have in common
 	Turns           int      `json:"turns,omitempty"`             // of a conversation; 0 and 1 are single requests
 	IgnoreEOS       bool     `json:"ignore_eos"`                  // the server was asked not to stop early
@@ -177,7 +177,7 @@ type Client struct {
 	CPUShare      float64  `json:"cpu_share"`               // of the cores the process may use, 0 to 1; of a tool, of the machine's
 	BusiestShare  *float64 `json:"busiest_share,omitempty"` // of a tool's processes, the busiest one's of one core; nil for native
 	GCPauseMaxms  float64  `json:"gc_pause_max_ms,omitempty"`
-	GOMAXPROCS    int      `json:"gomaxprocs,omitempty"`
+	GOMAXPROCS    int      `json:"gomaxprocs,omitempty"` // 0: the generator is no part of this program
 	LoadAverage   float64  `json:"load_average,omitempty"`
 	NewConns      int      `json:"new_conns,omitempty"`
 	ReusedConns   int      `json:"reused_conns,omitempty"`

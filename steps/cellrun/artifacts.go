@@ -9,6 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"pipeline/internal/digest"
+	"pipeline/lake/perf"
 )
 
 // keepArtifacts writes what the tools of the cell left, a folder a tool.
@@ -32,6 +35,29 @@ func (c *cell) keepArtifacts() error {
 		}
 		return packed.Close()
 	})
+}
+
+// digests names the files of a folder, sorted.
+func digests(dir string) ([]perf.Artifact, error) {
+	var list []perf.Artifact
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		sum, n, err := digest.OfReader(f)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		list = append(list, perf.Artifact{Name: filepath.ToSlash(name), Bytes: n, SHA256: sum})
+		return err
+	})
+	return list, err
 }
 
 // pack adds a folder. A file that holds the key of the endpoint is left out:

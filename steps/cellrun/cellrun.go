@@ -24,6 +24,7 @@ import (
 	"pipeline/internal/dcgm"
 	"pipeline/internal/loadgen"
 	"pipeline/internal/tool"
+	"pipeline/internal/vllmbench"
 	"pipeline/lake/perf"
 	"pipeline/steps"
 )
@@ -51,7 +52,6 @@ func Kind() steps.Kind {
 		Ports: []steps.Port{
 			{Name: "server", Doc: "The endpoint: a step of kind serve.", Required: true, Hold: true},
 			{Name: "setup", Doc: "What the endpoint is: a step of kind init. With an unresolved identity the cell is measured, and never reused.", Required: true, Partial: true, Reads: []string{identityFile}},
-			{Name: "runner", Doc: "Where the load comes from: a step of kind runner. Without it, this machine, unchecked.", Hold: true},
 			{Name: "dataset", Doc: "What is sent: a step of kind dataset. Without it, prompts are made of random words.", Reads: []string{conversation.FileName, conversation.DatasetFile}},
 		},
 		Outputs: []steps.Output{
@@ -62,7 +62,7 @@ func Kind() steps.Kind {
 		},
 		New: func() steps.Step {
 			return &Step{
-				Driver: "native", API: loadgen.Chat, Arrival: auto, NumPrompts: 16, ISL: 1024, OSL: 128, Turns: 1,
+				Driver: native, CrossCheck: "none", API: loadgen.Chat, Arrival: auto, NumPrompts: 16, ISL: 1024, OSL: 128, Turns: 1,
 				IgnoreEOS: true, CacheRegime: cold, MaxErrorRate: perf.MaxErrorShare,
 				RequestTimeout: steps.Duration(loadgen.DefaultTimeout), StallTimeout: steps.Duration(2 * time.Minute),
 				KeepArtifacts: true, StartTimeout: steps.Duration(5 * time.Minute), ToolTimeout: steps.Duration(2 * time.Hour),
@@ -114,7 +114,8 @@ const (
 
 // Step measures one cell.
 type Step struct {
-	Driver         string         `json:"driver" key:"yes" enum:"native,aiperf" doc:"What measures. native is the load generator of this program; the others are tools that others wrote (pipeline tools ls)."`
+	Driver         string         `json:"driver" key:"yes" enum:"native,aiperf,vllm-bench" doc:"What measures. native is the load generator of this program; the others are tools that others wrote (pipeline tools ls)."`
+	CrossCheck     string         `json:"cross_check" key:"yes" enum:"none,native,aiperf,vllm-bench" doc:"A second driver that measures the same cell after the first; what they differ by is in the measurement."`
 	API            string         `json:"api" key:"yes" enum:"chat,completions" doc:"Which API is asked."`
 	Concurrency    int            `json:"concurrency" key:"yes" min:"0" doc:"Streams kept busy (closed loop). Either this or request_rate."`
 	RequestRate    float64        `json:"request_rate" key:"yes" min:"0" doc:"Requests a second (open loop)."`
@@ -141,6 +142,7 @@ type Step struct {
 	KeepChunks     bool           `json:"keep_chunks" key:"yes" doc:"Keep the arrival of each chunk in requests.jsonl."`
 	Calibrate      bool           `json:"calibrate" key:"no" doc:"Measure first what the load generator can take on this machine."`
 	AIPerf         Tool           `json:"aiperf" key:"yes" doc:"Of the driver aiperf; without meaning for others."`
+	VLLMBench      Tool           `json:"vllm_bench" key:"yes" doc:"Of the driver vllm-bench; without meaning for others."`
 	UniquePrompts  int            `json:"unique_prompts" key:"yes" min:"0" doc:"Of the driver aiperf: different prompts, or conversations, to take turns at; 0 is as many as are sent, so that none comes twice."`
 	KeepArtifacts  bool           `json:"keep_artifacts" key:"yes" doc:"Write what a tool left as artifacts.tar.gz."`
 	StartTimeout   steps.Duration `json:"start_timeout" key:"no" min:"1s" doc:"How long a tool may say and do nothing before its first request has ended, and after its last."`
@@ -159,7 +161,7 @@ type SLO struct {
 
 // Tool is how a tool is found and called.
 type Tool struct {
-	Version      string     `json:"version" key:"yes" doc:"The version that measures; another one is refused. Default the one that this program is made for, if there is one."`
+	Version      string     `json:"version" key:"yes" doc:"The version that measures; another one is refused. Default the one that this program is made for; of vllm-bench there is none."`
 	Path         string     `json:"path" key:"no" doc:"Where its program is. Default the home, then the PATH."`
 	Tokenizer    string     `json:"tokenizer" key:"yes" doc:"What it counts tokens with: a repository of the Hugging Face Hub, or builtin. Default the model's; on a simulation, the simulation's."`
 	TokenizerDir steps.File `json:"tokenizer_dir" key:"yes" doc:"A folder with a tokenizer in its place: no network is needed then."`
@@ -167,12 +169,13 @@ type Tool struct {
 }
 
 // uses reports whether a driver has a part in the cell.
-func (s *Step) uses(driver string) bool { return s.Driver == driver }
+func (s *Step) uses(driver string) bool { return s.Driver == driver || s.CrossCheck == driver }
 
 // Complete implements steps.Completer. A tool that is used has a version, so
 // that the key names it; what tools that are not used are told changes nothing.
 func (s *Step) Complete() {
 	s.AIPerf = s.AIPerf.complete(s.uses(aiperfName), tool.AIPerf().Version)
+	s.VLLMBench = s.VLLMBench.complete(s.uses(vllmBenchName), "")
 	if !s.uses(aiperfName) {
 		s.UniquePrompts = 0
 	}
@@ -209,14 +212,46 @@ func (s *Step) Check() error {
 		return refuse("slo.ttft_ms", "%g is above slo.e2e_ms, %g", s.SLO.TTFTms, s.SLO.E2Ems)
 	case s.StallTimeout > s.RequestTimeout:
 		return refuse("stall_timeout", "%s is above request_timeout, %s", s.StallTimeout, s.RequestTimeout)
-	case s.uses(aiperfName) && s.SharedPrefix == s.ISL:
-		return refuse("shared_prefix", "AIPerf gives each prompt a token of its own at least; isl is %d", s.ISL)
-	case s.uses(aiperfName) && aiperf.CheckExtra(s.AIPerf.Args) != nil:
-		return refuse("aiperf.args", "%w", aiperf.CheckExtra(s.AIPerf.Args))
-	case s.AIPerf.Tokenizer != "" && s.AIPerf.TokenizerDir != "":
-		return refuse("aiperf.tokenizer", "tokenizer_dir gives another one")
 	case s.KeepChunks && !s.KeepRequests:
 		return refuse("keep_chunks", "chunks are kept in requests.jsonl, which keep_requests leaves out")
+	}
+	return s.checkTools()
+}
+
+// checkTools refuses what a tool cannot do, or must not be told.
+func (s *Step) checkTools() error {
+	refuse := func(param, format string, a ...any) error {
+		return &steps.ParamError{Param: param, Err: fmt.Errorf(format, a...)}
+	}
+	if s.CrossCheck == s.Driver {
+		return refuse("cross_check", "%s is the driver itself; name another one", s.Driver)
+	}
+	for _, t := range []struct {
+		param string
+		Tool
+	}{{"aiperf", s.AIPerf}, {"vllm_bench", s.VLLMBench}} {
+		if t.Tokenizer != "" && t.TokenizerDir != "" {
+			return refuse(t.param+".tokenizer", "tokenizer_dir gives another one")
+		}
+	}
+	if s.uses(aiperfName) {
+		if s.SharedPrefix == s.ISL {
+			return refuse("shared_prefix", "AIPerf gives each prompt a token of its own at least; isl is %d", s.ISL)
+		}
+		if err := aiperf.CheckExtra(s.AIPerf.Args); err != nil {
+			return refuse("aiperf.args", "%w", err)
+		}
+	}
+	if s.uses(vllmBenchName) {
+		if s.VLLMBench.Version == "" {
+			return refuse("vllm_bench.version", "is not given: name the version of vLLM that measures (vllm --version), since the numbers depend on it")
+		}
+		if why := vllmbench.Cannot(s.workload()); why != "" {
+			return refuse("driver", "vllm bench serve cannot do this: %s", why)
+		}
+		if err := vllmbench.CheckExtra(s.VLLMBench.Args); err != nil {
+			return refuse("vllm_bench.args", "%w", err)
+		}
 	}
 	return nil
 }

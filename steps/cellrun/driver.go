@@ -22,13 +22,14 @@ type driver interface {
 
 // The drivers, as a spec names them.
 const (
-	native     = "native" // the load generator of this program
-	aiperfName = "aiperf"
+	native        = "native" // the load generator of this program
+	aiperfName    = "aiperf"
+	vllmBenchName = "vllm-bench"
 )
 
 // drivers are by the name that a spec gives.
 func drivers() map[string]driver {
-	return map[string]driver{native: nativeDriver{}, aiperfName: aiperfDriver{}}
+	return map[string]driver{native: nativeDriver{}, aiperfName: aiperfDriver{}, vllmBenchName: vllmBenchDriver{}}
 }
 
 // A load is what a driver saw.
@@ -40,6 +41,7 @@ type load struct {
 	prompts    string   // digest of the prompts; "" is not known
 	simulated  bool     // an answer said so
 	warmupToo  bool     // the meter's span holds the warm-up
+	beside     counts   // of the meter's span and in no request; NaN is not known
 	reasons    []string // why it cannot be a full answer
 	failure    string   // the root cause of a load without an answer, as the tool tells it
 	doubts     []string

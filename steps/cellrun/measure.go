@@ -54,9 +54,6 @@ func newCell(s *Step, env *steps.Env) (*cell, error) {
 	if c.identity, err = endpoint.ParseIdentity(text); err != nil {
 		return nil, fmt.Errorf("step %s: %w: %w", setup.Step, err, steps.ErrPermanent)
 	}
-	for _, m := range c.identity.Mismatches() {
-		c.doubt("mismatch: %s", m)
-	}
 	if c.model = c.identity.Values[endpoint.Model]; c.model == "" {
 		return nil, fmt.Errorf("identity of step %s names no model: %w", setup.Step, steps.ErrPermanent)
 	}
@@ -93,7 +90,32 @@ func (c *cell) measure(ctx context.Context) (*perf.Measurement, perf.Stream, err
 		m.Start, m.End = now, now
 		return m, nil, nil
 	}
-	return c.drive(ctx, drivers()[c.step.Driver], before)
+	m, requests, err := c.drive(ctx, drivers()[c.step.Driver], before)
+	if second, asked := drivers()[c.step.CrossCheck]; asked && err == nil && m.Status != perf.Failed && ctx.Err() == nil {
+		err = c.crossCheck(ctx, m, second)
+	}
+	return m, requests, err
+}
+
+// crossCheck has a second driver measure the cell too. That it fails is a doubt
+// about the first, and no more.
+func (c *cell) crossCheck(ctx context.Context, m *perf.Measurement, second driver) error {
+	before, err := c.probe(ctx)
+	var other *perf.Measurement
+	if err == nil {
+		other, _, err = c.drive(ctx, second, before)
+	}
+	switch {
+	case ctx.Err() != nil:
+		cutShort(m, fmt.Sprintf("cut_short: in the cross-check: %v", context.Cause(ctx)))
+		return nil
+	case errors.Is(err, steps.ErrPermanent):
+		return fmt.Errorf("cross-check: %w", err)
+	case err != nil:
+		other = &perf.Measurement{Status: perf.Failed, Driver: second.name(c), Reasons: []string{err.Error()}}
+	}
+	m.CheckBy(other)
+	return nil
 }
 
 // drive has a driver put the load on the endpoint, and judges what it saw.
@@ -208,7 +230,7 @@ func (c *cell) assess(l *load, n counts, meter *meter) (*perf.Measurement, error
 		m.Server = meter.server
 	}
 	c.doubts = append(c.doubts, meter.doubts...)
-	m.Doubts = append(m.Doubts, perf.ReconcileCounts(n.answered, n.tokens, meter.server)...)
+	m.Doubts = append(m.Doubts, perf.ReconcileCounts(n.answered+l.beside.answered, n.tokens+l.beside.tokens, meter.server)...)
 	c.judgeCache(&m)
 	if m.Summary.Errors > 0 && m.Status != perf.Full {
 		c.rootCause(&m)
