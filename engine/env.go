@@ -30,7 +30,7 @@ func (t *try) env() *steps.Env {
 		Progress: t.progress,
 		Secret:   t.secret,
 		Now:      t.e.Now,
-		Record:   func(argv []string) *steps.Recording { return t.commands.begin(t.n.Name, argv, t.scrub) },
+		Record:   t.recording,
 		Resolve:  func(path string) string { return resolve(t.plan.Dir, path) },
 	}
 	if t.n.Kind.Effect == steps.Pure {

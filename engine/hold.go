@@ -140,6 +140,9 @@ func (r *run) openHold(id pipelines.NodeID) {
 	r.notify(Event{Kind: Leased, Node: id, Text: h.lease})
 	r.busy++
 	t := r.newTry(id)
+	if phases := t.phases(); len(phases) == 1 {
+		r.phased(id, phases[0].String())
+	}
 	h.dir = t.dir
 	go t.open(h.lease)
 }

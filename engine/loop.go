@@ -102,8 +102,7 @@ func (r *run) receive(m message) {
 	case m.doubt != "":
 		r.doubt(m.id, m.doubt)
 	case m.phase != "":
-		r.j.Add(journal.Entry{Time: r.e.Now(), Event: journal.Phase, Node: r.plan.Nodes[m.id].Name, Text: m.phase})
-		r.notify(Event{Kind: Phased, Node: m.id, State: Running, Text: m.phase})
+		r.phased(m.id, m.phase)
 	case m.result != nil:
 		r.busy--
 		r.tried(m.id, m.result)
@@ -123,6 +122,12 @@ func (r *run) receive(m message) {
 			r.launch(m.id)
 		}
 	}
+}
+
+// phased notes that a node has come to a phase of the spec.
+func (r *run) phased(id pipelines.NodeID, phase string) {
+	r.j.Add(journal.Entry{Time: r.e.Now(), Event: journal.Phase, Node: r.plan.Nodes[id].Name, Text: phase})
+	r.notify(Event{Kind: Phased, Node: id, State: Running, Text: phase})
 }
 
 func (r *run) give(id pipelines.NodeID) *given { return &r.nodes[id].gives }

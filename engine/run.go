@@ -10,6 +10,7 @@ import (
 
 	"pipeline/engine/journal"
 	"pipeline/engine/store"
+	"pipeline/internal/command"
 	"pipeline/pipelines"
 	"pipeline/steps"
 )
@@ -57,7 +58,7 @@ type run struct {
 	lock  *store.Lock // tells others that this run lives
 	j     *journal.Writer
 
-	commands *commands // that its steps run
+	commands *command.Recorder // that its steps run
 
 	fc       *Forecast
 	nodes    []node
@@ -115,7 +116,7 @@ func newRun(e *Engine, plan *pipelines.Plan, o Options) (*run, error) {
 		r.lock.Unlock()
 		return nil, fmt.Errorf("run %s: %w", plan.Name, err)
 	}
-	r.commands = &commands{dir: filepath.Join(e.Store.Path("runs", r.id), journal.CommandsDir), now: e.Now}
+	r.commands = command.NewRecorder(filepath.Join(e.Store.Path("runs", r.id), journal.CommandsDir), e.Now, 1)
 	r.j.Add(journal.Entry{Time: now, Event: journal.RunStart, Start: &journal.Start{
 		Run: r.id, Campaign: plan.Name, Spec: plan.File, SpecSum: plan.SpecSum, Args: o.Args,
 		Selection: o.Selection.Text, Nodes: len(plan.Nodes), Host: e.Host.Name, PID: e.Host.PID}})
@@ -215,7 +216,7 @@ func (r *run) end(runErr error) (*Outcome, error) {
 	if err != nil {
 		r.doubt(-1, err.Error())
 	}
-	if err := r.commands.settle(endOfCommands); err != nil {
+	if err := r.commands.Settle(endOfCommands); err != nil {
 		r.doubt(-1, err.Error())
 	}
 	out.Outputs = views

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pipeline/engine/store"
+	"pipeline/internal/command"
 	"pipeline/pipelines"
 	"pipeline/steps"
 )
@@ -43,7 +44,7 @@ type try struct {
 
 	log      *nodeLog
 	scrub    *scrubber
-	commands *commands
+	commands *command.Recorder
 
 	mu       sync.Mutex
 	outputs  map[string]*output
@@ -305,7 +306,6 @@ func (t *try) record(began time.Time, took time.Duration, arts []steps.Artifact,
 func (t *try) open(lease string) {
 	start := time.Now()
 	o := &opening{}
-	t.begin()
 	o.err = t.openHold(lease, o)
 	o.letGo = t.letGo
 	if o.err != nil && o.touched {

@@ -25,6 +25,7 @@ func TestDocs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	copyTemplates(t, dir)
 	files, err := filepath.Glob("../../docs/*.md")
 	if err != nil {
 		t.Fatal(err)

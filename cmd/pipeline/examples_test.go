@@ -37,7 +37,9 @@ func TestExamples(t *testing.T) {
 	for _, spec := range specs {
 		from := filepath.Dir(spec)
 		t.Run(filepath.Base(from), func(t *testing.T) {
-			dir := t.TempDir()
+			root := t.TempDir()
+			copyTemplates(t, root)
+			dir := filepath.Join(root, "examples", filepath.Base(from))
 			if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
 				t.Fatal(err)
 			}
@@ -59,5 +61,26 @@ func TestExamples(t *testing.T) {
 			}
 			golden(t, filepath.Join(from, "want.txt"), got)
 		})
+	}
+}
+
+// copyTemplates copies the specs that others extend to where they expect them.
+func copyTemplates(t *testing.T, root string) {
+	t.Helper()
+	templates, err := filepath.Glob("../../pipelines/*.yaml")
+	if err != nil || len(templates) == 0 {
+		t.Fatalf("no templates: %v", err)
+	}
+	if err := os.MkdirAll(filepath.Join(root, "pipelines"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range templates {
+		text, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, "pipelines", filepath.Base(from)), text, 0o666); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

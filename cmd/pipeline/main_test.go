@@ -51,6 +51,7 @@ func TestScript(t *testing.T) {
 			"disguise": scriptDisguise,
 			"capture":  scriptCapture,
 			"rows":     scriptRows,
+			"hub":      hubs(t),
 		},
 	})
 }

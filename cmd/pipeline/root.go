@@ -14,6 +14,7 @@ import (
 	"pipeline/lake"
 	"pipeline/steps"
 	"pipeline/steps/all"
+	"pipeline/steps/baseline"
 	"pipeline/steps/publish"
 )
 
@@ -72,7 +73,7 @@ Exit codes: 0 complete, 1 a node failed or could not run, 2 complete with gaps,
 	}
 	root.AddCommand(
 		a.runCmd(), a.planCmd(), a.validateCmd(), a.explainCmd(), a.graphCmd(), a.schemaCmd(), a.newCmd(),
-		a.runsCmd(), a.cacheCmd(), a.lakeCmd(), a.compareCmd(), a.stepsCmd(), a.modelCmd(), a.frontierCmd(), a.toolsCmd(), a.simCmd(), a.versionCmd(),
+		a.runsCmd(), a.evidenceCmd(), a.cacheCmd(), a.lakeCmd(), a.compareCmd(), a.stepsCmd(), a.modelCmd(), a.frontierCmd(), a.toolsCmd(), a.simCmd(), a.versionCmd(),
 	)
 	return root
 }
@@ -101,6 +102,7 @@ func (a *app) registry() (steps.Registry, error) {
 		Executable: exe,
 		Parquet:    lake.WriteParquet,
 		Lake:       func(dir string) publish.Sink { return lake.Lake{Dir: dir} },
+		Shelf:      func(dir string) baseline.Shelf { return lake.Lake{Dir: dir} },
 	})
 	return a.kinds, nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pipeline/engine"
+	hide "pipeline/internal/redact"
 	"pipeline/pipelines"
 	"pipeline/steps/publish"
 )
@@ -87,6 +87,10 @@ func (a *app) run(cmd *cobra.Command, path string, f runFlags) error {
 		return err
 	}
 	eng.Limits = f.limits
+	kept, err := a.bundleOf(plan, eng)
+	if err != nil {
+		return err
+	}
 	view := a.newView(plan, f.verbose)
 	notify, closeEvents, err := teeEvents(f.events, view.event)
 	if err != nil {
@@ -95,17 +99,18 @@ func (a *app) run(cmd *cobra.Command, path string, f runFlags) error {
 	interrupt, stop := interrupts()
 	defer stop()
 	outcome, err := eng.Run(cmd.Context(), plan, engine.Options{
-		Selection: sel, Interrupt: interrupt, Notify: notify, Args: redact(os.Args[1:]),
+		Selection: sel, Interrupt: interrupt, Notify: kept.watch(notify), Args: redact(os.Args[1:]),
 	})
 	view.close()
 	if cerr := closeEvents(); err == nil && cerr != nil {
 		err = cerr
 	}
+	kept.tee()
 	if outcome == nil {
-		return runError(err)
+		return kept.end(nil, runError(err))
 	}
 	outcome.Warnings = append(a.warnings(plan), outcome.Warnings...)
-	return a.finish(plan, outcome, err, f.strict)
+	return kept.end(outcome, a.finish(plan, outcome, err, f.strict))
 }
 
 // beStrict makes publishing refuse what has gaps.
@@ -159,9 +164,18 @@ func (a *app) finish(plan *pipelines.Plan, o *engine.Outcome, err error, strict 
 	return &exitError{code, a.causes(plan, o, err)}
 }
 
+// warningLine is a warning as people see it. One that says WARNING of itself
+// is one that they look for by this word.
+func warningLine(w string) string {
+	if node, text, ok := strings.Cut(w, ": WARNING: "); ok {
+		return "WARNING: " + node + ": " + text
+	}
+	return "warning: " + w
+}
+
 func (a *app) printOutcome(plan *pipelines.Plan, o *engine.Outcome) {
 	for _, w := range groupWarnings(plan, o) {
-		a.printf("warning: %s\n", w)
+		a.printf("%s\n", warningLine(w))
 	}
 	c := o.Counts
 	a.printf("%s: %s in %s: %d nodes, %d executed, %d reused, %d failed, %d skipped\n",
@@ -223,40 +237,6 @@ func interrupts() (<-chan struct{}, func()) {
 	return out, func() { signal.Stop(signals); close(done) }
 }
 
-// redact hides the values of parameters whose names look like secrets. A spec
-// takes secrets by the name of a variable only, so this is for mistakes.
-func redact(argv []string) []string {
-	out := slices.Clone(argv)
-	for i, arg := range out {
-		flag := ""
-		if rest, ok := strings.CutPrefix(arg, "--set="); ok {
-			flag, arg = "--set=", rest
-		}
-		name, _, ok := strings.Cut(arg, "=")
-		switch {
-		case ok && secretName(name):
-			out[i] = flag + name + "=[redacted]"
-		default:
-			out[i] = flag + userInfo.ReplaceAllString(arg, "$1[redacted]@")
-		}
-	}
-	return out
-}
-
-// userInfo is name and password of a URL.
-var userInfo = regexp.MustCompile(`(https?://)[^/@\s]+@`)
-
-// secretName reports whether a parameter of that name might hold a secret. One
-// that ends in _env holds the name of a variable.
-func secretName(name string) bool {
-	name = strings.ToLower(name)
-	if strings.HasSuffix(name, "_env") {
-		return false
-	}
-	for _, word := range []string{"token", "api_key", "api-key", "apikey", "secret", "passw", "authorization", "bearer", "credential"} {
-		if strings.Contains(name, word) {
-			return true
-		}
-	}
-	return false
-}
+// redact hides what looks like a secret. A spec takes secrets by the name of a
+// variable only, so this is for mistakes.
+func redact(argv []string) []string { return hide.Args(argv) }

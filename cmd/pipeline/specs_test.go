@@ -12,6 +12,11 @@ func TestSpecs(t *testing.T) {
 	if err != nil || len(specs) == 0 {
 		t.Fatalf("no specs: %v", err)
 	}
+	templates, err := filepath.Glob("../../pipelines/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	specs = append(specs, templates...)
 	for _, spec := range specs {
 		var out, errs bytes.Buffer
 		if code := run(t.Context(), []string{"validate", spec, "--home", t.TempDir()}, nil, &out, &errs); code != exitComplete || errs.Len() > 0 {

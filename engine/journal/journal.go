@@ -2,6 +2,7 @@
 //
 //	<home>/runs/<run-id>/journal.jsonl
 //	<home>/runs/<run-id>/logs/<node>.log
+//	<home>/runs/<run-id>/commands/        what steps ran, see internal/command
 //
 // A journal is only ever added to. Each line is JSON with a checksum as its
 // last member; a reader drops a line that was torn by a crash and all behind
@@ -39,6 +40,9 @@ const (
 	Doubt    = "doubt"    // a warning of a node, or of the run
 	Phase    = "phase"    // a node comes to a phase that the spec names: Text
 )
+
+// CommandsDir is the folder of a run with the commands that its steps ran.
+const CommandsDir = "commands"
 
 // An Entry is one line.
 type Entry struct {

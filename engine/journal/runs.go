@@ -12,11 +12,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"pipeline/engine/internal/sealed"
-	"pipeline/internal/digest"
+	"pipeline/internal/command"
 )
 
 // NewRunID returns a name for a run that begins now: names sort by time, and
@@ -138,17 +137,4 @@ func OpenAttempts(entries []Entry) []Entry {
 }
 
 // LogPath returns the path of a node's log, relative to the run's folder.
-// Characters that a file name should not have give way to "_"; the name then
-// ends in a digest, so that no two nodes share a file.
-func LogPath(node string) string {
-	name := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.,=[]", r) {
-			return r
-		}
-		return '_'
-	}, node)
-	if name != node || len(name) > 150 || strings.HasPrefix(name, ".") {
-		name = name[:min(len(name), 130)] + "-" + digest.Of([]byte(node)).Short()
-	}
-	return filepath.Join("logs", name+".log")
-}
+func LogPath(node string) string { return filepath.Join("logs", command.FileName(node)+".log") }

@@ -142,8 +142,9 @@ func (a *author) source() string {
 		line++
 	}
 	for range 2 + a.below(7) {
-		put(fmt.Sprintf("// %s %s.", a.of(verbs), a.of(wishes)))
-		put(fmt.Sprintf("func (s *%s) %s(ctx context.Context, id %sID) (*%s, error) {", a.of(nouns), a.name(), a.of(nouns), a.of(nouns)))
+		name := a.name()
+		put(fmt.Sprintf("// %s gives the %s that belongs to a %s.", name, strings.ToLower(a.of(nouns)), strings.ToLower(a.of(nouns))))
+		put(fmt.Sprintf("func (s *%s) %s(ctx context.Context, id %sID) (*%s, error) {", a.of(nouns), name, a.of(nouns), a.of(nouns)))
 		for range 6 + a.below(14) {
 			put(a.statement())
 		}

@@ -1,6 +1,9 @@
 package agentic
 
 import (
+	"bytes"
+	"flag"
+	"os"
 	"testing"
 
 	"pipeline/internal/conversation"
@@ -20,7 +23,7 @@ func TestForEver(t *testing.T) {
 		}
 		users[c.Turns[0].User] = true
 	}
-	if got, want := tally.Digest().Short(), "29f75ba0bc02"; got != want {
+	if got, want := tally.Digest().Short(), "61cfda9446c6"; got != want {
 		t.Errorf("the conversations are others than they were: %s, want %s", got, want)
 	}
 	if len(users) != 64 {
@@ -36,5 +39,31 @@ func TestForEver(t *testing.T) {
 	}
 	if Make(1, 0).Turns[0].User == Make(0, 0).Turns[0].User {
 		t.Error("the seed is without effect")
+	}
+}
+
+var update = flag.Bool("update", false, "write the example again")
+
+// The example for people who want to see what a data set looks like: the first
+// 50 conversations of seed 0, at most three turns each.
+func TestExample(t *testing.T) {
+	const path = "../../examples/dataset/agentic.jsonl"
+	var want bytes.Buffer
+	w := conversation.NewWriter(&want)
+	for i := range 50 {
+		if err := w.Write(Make(0, i).Head(3)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile(path, want.Bytes(), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want.Bytes()) {
+		t.Errorf("%s is not what is made here (%v); write it with -update", path, err)
 	}
 }

@@ -134,7 +134,7 @@ func TestServerOfAPart(t *testing.T) {
 func TestServerSample(t *testing.T) {
 	// Three endpoints: running means 36.68+12.34+8.92; success 50+50+50; the
 	// maxima are of different moments, so there is none of all three.
-	text, err := os.ReadFile("testdata/server_metrics_sample.json")
+	text, err := os.ReadFile("testdata/server/server_metrics_export.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -474,8 +474,62 @@ func TestFind(t *testing.T) {
 	if !slices.Equal(names, want) {
 		t.Errorf("found %q", names)
 	}
+	// The first versions made a folder below the one asked for.
+	dir := t.TempDir()
+	if err := os.CopyFS(filepath.Join(dir, "m-openai-chat-concurrency1"), os.DirFS("testdata/v03_qwen")); err != nil {
+		t.Fatal(err)
+	}
+	if run, err := Read(dir); err != nil || run.Records == nil {
+		t.Errorf("%v", err)
+	}
+	if _, err := Read("testdata"); err == nil || !strings.Contains(err.Error(), "7 runs are below it") {
+		t.Errorf("error %v", err)
+	}
+	// A link is as good as a file.
+	linked := t.TempDir()
+	target, err := filepath.Abs("testdata/v03_qwen/profile_export.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(target, filepath.Join(linked, recordsFile)); err != nil {
+		t.Fatal(err)
+	}
+	if run, err := Read(linked); err != nil || run.Records.Measured != 10 {
+		t.Errorf("%v", err)
+	}
 	// A file of the run is as good as its folder.
 	if run, err := Read("testdata/v013_stream/profile_export_aiperf.json"); err != nil || run.Records == nil {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestInputs(t *testing.T) {
+	digestOf := func(text string) *Inputs {
+		t.Helper()
+		in, err := parseInputs(strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return in
+	}
+	const text = `{"data":[{"session_id":"a","payloads":[{"messages":[{"role":"user","content":"hi \" there"}],"model":"m"},{"prompt":"p q"}]},
+		{"session_id":"b","payloads":[{"messages":[{"role":"user","content":"hi"}]}]},{"session_id":"c","payloads":[{"messages":[{"role":"user","content":"hi"}]}]}]}`
+	in := digestOf(text)
+	if in.Sessions != 3 || in.Prompts != 4 || in.Distinct != 2 {
+		t.Errorf("%+v", in)
+	}
+	// Neither indentation nor model, option and session id are in the digest; what is said is.
+	for old, now := range map[string]string{`"model":"m"`: `"model":"n"`, `"session_id":"b"`: `"session_id":"z"`, "hi": "hZi", "p q": "p  q", `"user"`: `"system"`} {
+		same := strings.Contains(old, ":")
+		if got := digestOf(strings.Replace(text, old, now, 1)); (got.Digest == in.Digest) != same {
+			t.Errorf("with %s for %s: the same digest is %v, want %v", now, old, got.Digest == in.Digest, same)
+		}
+	}
+	indented, err := json.MarshalIndent(json.RawMessage(text), "", "    ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := digestOf(string(indented)); got.Digest != in.Digest {
+		t.Errorf("indented: another digest")
 	}
 }

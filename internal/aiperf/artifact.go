@@ -64,12 +64,16 @@ func openFolder(dir string) (*folder, error) {
 		return nil, fmt.Errorf("read the artifacts of AIPerf: %w", err)
 	}
 	f := &folder{dir: dir, files: map[string]string{}}
+	regular := func(name string) bool { // or a link to such a file, as mounted volumes have them
+		info, err := os.Stat(filepath.Join(dir, name))
+		return err == nil && info.Mode().IsRegular()
+	}
 	for _, e := range entries {
-		if e.Type().IsRegular() && !strings.HasPrefix(e.Name(), ".") {
+		if !strings.HasPrefix(e.Name(), ".") && !e.IsDir() && regular(e.Name()) {
 			f.all = append(f.all, e.Name())
 		}
 	}
-	if info, err := os.Stat(filepath.Join(dir, logFile)); err == nil && info.Mode().IsRegular() {
+	if regular(logFile) {
 		f.all = append(f.all, logFile)
 	}
 	prefix, err := prefixOf(f.all)
@@ -155,17 +159,23 @@ func Find(root string) ([]string, error) {
 		if err != nil || !d.IsDir() {
 			return err
 		}
-		f, err := openFolder(path)
-		if err != nil || !f.has(summaryJSON) && !f.has(recordsFile) && !f.has(summaryCSV) || f.foreign() {
-			return nil
+		if d.Name() == "phases" {
+			return filepath.SkipDir
 		}
-		found = append(found, path)
-		return filepath.SkipDir
+		if f, err := openFolder(path); err == nil && f.hasResult() && !f.foreign() {
+			found = append(found, path)
+			return filepath.SkipDir
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("look for runs of AIPerf: %w", err)
 	}
 	return found, nil
+}
+
+func (f *folder) hasResult() bool {
+	return f.has(summaryJSON) || f.has(recordsFile) || f.has(summaryCSV)
 }
 
 // foreign reports whether what has the name of an artifact with a prefix is

@@ -349,7 +349,9 @@ func FuzzSummaries(f *testing.F) {
 		if e, err := parseServer(text); err == nil {
 			e.server()
 		}
-		parseInputs(bytes.NewReader(text))
+		if in, err := parseInputs(bytes.NewReader(text)); err == nil && in.Distinct > in.Sessions {
+			t.Fatalf("%+v", in)
+		}
 		for line := range bytes.Lines(text) {
 			gpuSample(line)
 		}

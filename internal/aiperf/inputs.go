@@ -1,16 +1,16 @@
 package aiperf
 
 import (
-	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
-	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 
 	"pipeline/internal/digest"
+	"pipeline/internal/jsonscan"
 )
 
 // Inputs are the prompts of a run.
@@ -29,106 +29,96 @@ func readInputs(f *folder) (*Inputs, error) {
 		return nil, fmt.Errorf("read the inputs of AIPerf: %w", err)
 	}
 	defer file.Close()
-	in, err := parseInputs(bufio.NewReaderSize(file, 1<<20))
+	in, err := parseInputs(file)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", inputsFile, err)
 	}
 	return in, nil
 }
 
+// maxSession is the longest session that is read.
+const maxSession = 256 << 20
+
 func parseInputs(r io.Reader) (*Inputs, error) {
-	d := json.NewDecoder(r)
-	if err := expect(d, json.Delim('{')); err != nil {
-		return nil, err
-	}
-	all := sha256.New()
 	in := &Inputs{}
+	all, said := sha256.New(), sha256.New()
 	distinct := map[digest.Digest]struct{}{}
-	found := false
-	for d.More() {
-		name, err := d.Token()
+	for session, err := range jsonscan.Elements(r, "data", maxSession) {
+		if err == nil {
+			said.Reset()
+			err = in.session(session, said)
+		}
 		if err != nil {
-			return nil, cutOff(d, err)
+			return nil, fmt.Errorf("field data[%d]: %w", in.Sessions, err)
 		}
-		if name != "data" {
-			var skipped json.RawMessage
-			if err := d.Decode(&skipped); err != nil {
-				return nil, cutOff(d, err)
-			}
-			continue
-		}
-		found = true
-		if err := expect(d, json.Delim('[')); err != nil {
-			return nil, err
-		}
-		for d.More() {
-			one, err := session(d, in)
-			if err != nil {
-				return nil, fmt.Errorf("field data[%d]: %w", in.Sessions, err)
-			}
-			in.Sessions++
-			distinct[one] = struct{}{}
-			all.Write(one[:])
-		}
-		if err := expect(d, json.Delim(']')); err != nil {
-			return nil, err
-		}
-	}
-	if err := expect(d, json.Delim('}')); err != nil {
-		return nil, err
-	}
-	if !found {
-		return nil, errors.New("field data: it is missing")
+		one := digest.Digest(said.Sum(nil))
+		in.Sessions++
+		distinct[one] = struct{}{}
+		all.Write(one[:])
 	}
 	in.Digest, in.Distinct = digest.Digest(all.Sum(nil)), len(distinct)
 	return in, nil
 }
 
-// session returns the digest of what one session says.
-func session(d *json.Decoder, in *Inputs) (digest.Digest, error) {
-	var s struct {
-		Payloads []map[string]json.RawMessage `json:"payloads"`
-	}
-	if err := d.Decode(&s); err != nil {
-		return digest.Digest{}, cutOff(d, err)
-	}
-	said := sha256.New()
-	for _, payload := range s.Payloads {
-		in.Prompts++
-		part := payload["messages"]
-		for _, name := range []string{"prompt", "input", "inputs"} {
-			if part == nil {
-				part = payload[name]
+// session hashes what one session says.
+func (in *Inputs) session(text []byte, said hash.Hash) error {
+	s := jsonscan.New(text)
+	var key []byte
+	for s.Object(); s.Member(&key); {
+		if string(key) != "payloads" || !s.Is('[') {
+			s.Skip()
+			continue
+		}
+		for s.Array(); s.Element(); {
+			in.Prompts++
+			payload := jsonscan.New(s.Skip())
+			if err := prompt(&payload, said); err != nil {
+				return err
 			}
 		}
-		var value any
-		if err := json.Unmarshal(part, &value); part != nil && err != nil {
-			return digest.Digest{}, err
-		}
-		text, err := digest.Canonical(value)
-		if err != nil {
-			return digest.Digest{}, err
-		}
-		said.Write(binary.BigEndian.AppendUint64(nil, uint64(len(text))))
-		said.Write(text)
 	}
-	return digest.Digest(said.Sum(nil)), nil
+	return s.End()
 }
 
-func expect(d *json.Decoder, want json.Delim) error {
-	token, err := d.Token()
-	switch {
-	case err != nil:
-		return cutOff(d, err)
-	case token != want:
-		return fmt.Errorf("byte %d: %v is wanted, not %v", d.InputOffset(), want, token)
+// prompt hashes what one payload says: its messages, or the prompt of another
+// API.
+func prompt(s *jsonscan.Scanner, said hash.Hash) error {
+	var key []byte
+	for s.Object(); s.Member(&key); {
+		switch string(key) {
+		case "messages", "prompt", "input", "inputs":
+			part := s.Skip()
+			said.Write(binary.BigEndian.AppendUint64(nil, uint64(len(key))))
+			said.Write(key)
+			withoutSpace(part, said)
+		default:
+			s.Skip()
+		}
 	}
-	return nil
+	return s.End()
 }
 
-func cutOff(d *json.Decoder, err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("cut off at byte %d", d.InputOffset())
+// withoutSpace hashes a JSON text without the space between its parts, so that
+// it does not matter how it was indented.
+func withoutSpace(text []byte, said hash.Hash) {
+	for len(text) > 0 {
+		n := 0
+		switch c := text[0]; c {
+		case ' ', '\t', '\n', '\r':
+			n = len(text) - len(bytes.TrimLeft(text, " \t\n\r"))
+		case '"':
+			s := jsonscan.New(text)
+			s.String()
+			n = s.Offset()
+			said.Write(text[:n])
+		default:
+			n = bytes.IndexAny(text, " \t\n\r\"")
+			if n < 0 {
+				n = len(text)
+			}
+			said.Write(text[:n])
+		}
+		text = text[n:]
 	}
-	return fmt.Errorf("byte %d: %w", d.InputOffset(), err)
+	said.Write([]byte{0})
 }

@@ -34,8 +34,10 @@ type Run struct {
 	server *serverExport
 }
 
-// Read reads the artifacts of one run: those in a folder, or beside a file that
-// is one of them. Records are read once, to check them; see Records.Stream.
+// Read reads the artifacts of one run: those in a folder, in the one folder
+// below it that has some (the first versions made one for each run), or beside
+// a file that is one of them. Records are read once, to check them; see
+// Records.Stream.
 //
 // An error names the file, and where it can the line and the field. Where
 // AIPerf ended before it wrote a result, it says what the log of AIPerf says.
@@ -48,8 +50,20 @@ func Read(path string) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !f.has(summaryJSON) && !f.has(recordsFile) && !f.has(summaryCSV) {
-		return nil, f.nothing()
+	if !f.hasResult() {
+		below, err := Find(dir)
+		switch {
+		case err != nil:
+			return nil, err
+		case len(below) > 1:
+			return nil, fmt.Errorf("%s: %d runs are below it, %s and others: name one", dir, len(below), below[0])
+		case len(below) == 0:
+			return nil, f.nothing()
+		}
+		dir = below[0]
+		if f, err = openFolder(dir); err != nil {
+			return nil, err
+		}
 	}
 	run := &Run{Dir: dir, folder: f}
 	if err := run.read(); err != nil {

@@ -53,6 +53,15 @@ func checks() []struct {
 	}
 }
 
+// CheckNames lists the checks by code and title.
+func CheckNames() []Check {
+	var out []Check
+	for _, c := range checks() {
+		out = append(out, Check{Code: c.code, Title: c.title})
+	}
+	return out
+}
+
 func outcome(status, format string, a ...any) Check {
 	return Check{Status: status, Text: fmt.Sprintf(format, a...)}
 }
@@ -409,7 +418,9 @@ const (
 	reasonThermal    = 0x20
 	reasonHWThermal  = 0x40
 	reasonPowerBrake = 0x80
-	throttling       = reasonSlowdown | reasonThermal | reasonHWThermal | reasonPowerBrake
+	// Throttling are the reasons that mean that a GPU ran slower than it could:
+	// all but the power cap, where a busy GPU usually is.
+	Throttling = reasonSlowdown | reasonThermal | reasonHWThermal | reasonPowerBrake
 )
 
 func reasons(mask int64) string {
@@ -446,8 +457,8 @@ func checkThrottle(e *evidence) Check {
 		from, to, _, _, counter := g.ends(ThermalViolation)
 		looked = looked || ok || counter
 		switch {
-		case mask&throttling != 0:
-			slow = append(slow, fmt.Sprintf("%s: 0x%x, %s", g.GPU, mask, reasons(mask&throttling)))
+		case mask&Throttling != 0:
+			slow = append(slow, fmt.Sprintf("%s: 0x%x, %s", g.GPU, mask, reasons(mask&Throttling)))
 		case counter && to > from:
 			slow = append(slow, fmt.Sprintf("%s: %.2f s below the clock for heat", g.GPU, (to-from)/1e9))
 		case mask&reasonPowerCap != 0:

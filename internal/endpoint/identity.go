@@ -74,6 +74,9 @@ type Identity struct {
 	Values  map[string]string `json:"values"`
 	Sources map[string]string `json:"sources"` // how each value was learned: "GET /version", Declared
 	Unknown []string          `json:"unknown"` // the fields that could not be learned, sorted
+	// Differs are the fields that the spec declares otherwise, with what it
+	// says, where that was allowed. Values have what was observed.
+	Differs map[string]string `json:"declared_otherwise,omitempty"`
 	// Shares is what else a reused cell must have in common with this
 	// endpoint: its node, the start of its process. Empty asks for no more.
 	Shares map[string]string `json:"shares,omitempty"`
@@ -185,6 +188,15 @@ func (id *Identity) Declare(declared map[string]string) []Mismatch {
 		}
 	}
 	id.settle()
+	return out
+}
+
+// Mismatches returns the fields that the spec declares otherwise.
+func (id Identity) Mismatches() []Mismatch {
+	var out []Mismatch
+	for _, f := range slices.Sorted(maps.Keys(id.Differs)) {
+		out = append(out, Mismatch{f, id.Differs[f], id.Value(f), id.Sources[f]})
+	}
 	return out
 }
 

@@ -10,9 +10,19 @@ const spareFiles = 32
 
 // preflight refuses a run that this machine's limits would break off halfway.
 func preflight(c *Config) error {
-	limit, open := fileLimit()
-	return checkLimits(connections(c), limit, open, portRange())
+	return Fits(connections(c))
 }
+
+// Fits refuses a number of requests at once for which this machine's limits are
+// too low.
+func Fits(requests int) error {
+	limit, open := fileLimit()
+	return checkLimits(requests, limit, open, portRange())
+}
+
+// LoadAverage is how many processes wanted a CPU in the last minute, 0 if that
+// is not known.
+func LoadAverage() float64 { return loadAverage() }
 
 // connections is the most connections that a run may have open. An open loop
 // without a limit has no such number; what a minute's arrivals need is asked.

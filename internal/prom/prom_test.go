@@ -2,6 +2,7 @@ package prom
 
 import (
 	"bytes"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -214,5 +215,38 @@ func TestTrim(t *testing.T) {
 	r.Trim()
 	if s := r.End(at("0", "0")); s.Samples != 3 || *s.RunningMean != 2 || *s.KVUsageMax != 0.3 {
 		t.Errorf("server %+v", s)
+	}
+}
+
+func TestTotals(t *testing.T) {
+	nan := math.NaN()
+	reason := func(r string) map[string]string { return map[string]string{"finished_reason": r} }
+	totals := []Total{
+		{Name: "vllm:request_success", Labels: reason("stop"), Increase: 7, Mean: nan, Max: nan},
+		{Name: "vllm:request_success", Labels: reason("length"), Increase: 5, Mean: nan, Max: nan},
+		{Name: "vllm:request_success", Labels: reason("abort"), Increase: 2, Mean: nan, Max: nan},
+		{Name: "vllm:prefix_cache_queries", Increase: 200, Mean: nan, Max: nan},
+		{Name: "vllm:prefix_cache_hits", Increase: 50, Mean: nan, Max: nan},
+		{Name: "vllm:gpu_cache_usage_perc", Labels: map[string]string{"engine": "0"}, Increase: nan, Mean: 0.2, Max: 0.4},
+		{Name: "vllm:gpu_cache_usage_perc", Labels: map[string]string{"engine": "1"}, Increase: nan, Mean: 0.3, Max: 0.7},
+		{Name: "vllm:num_requests_running", Labels: map[string]string{"engine": "0"}, Increase: nan, Mean: 3, Max: 8},
+		{Name: "vllm:num_requests_running", Labels: map[string]string{"engine": "1"}, Increase: nan, Mean: 4, Max: 9},
+		{Name: "vllm:num_requests_waiting", Increase: nan, Mean: 1, Max: 6},
+	}
+	s := Totals(totals, 10)
+	// 7 + 5 answered, 50/200 hits; the fullest cache of two; 3 + 4 running, whose
+	// maxima need not be of one moment; one engine waiting.
+	for name, pair := range map[string]struct {
+		got  *float64
+		want float64
+	}{
+		"requests": {s.RequestsOK, 12}, "hit rate": {s.PrefixHitRate, 0.25}, "kv": {s.KVUsageMax, 0.7}, "running": {s.RunningMean, 7}, "waiting": {s.WaitingMean, 1}, "waiting max": {s.WaitingMax, 6},
+	} {
+		if pair.got == nil || *pair.got != pair.want {
+			t.Errorf("%s = %v, want %v", name, pair.got, pair.want)
+		}
+	}
+	if s.RunningMax != nil || s.PromptTokens != nil || !slices.ContainsFunc(s.Missing, func(m string) bool { return strings.HasPrefix(m, "running_max: ") }) || s.Names["kv_usage_max"] != "vllm:gpu_cache_usage_perc" {
+		t.Errorf("%+v", s)
 	}
 }

@@ -19,19 +19,20 @@ const minValue = 4
 // shapes are how tokens of well-known services look. They stand alone, or
 // behind what is kept of them in the first group.
 var shapes = []*regexp.Regexp{
-	regexp.MustCompile(`()\bhf_[A-Za-z0-9]{16,}`),                                                // Hugging Face
-	regexp.MustCompile(`()\b(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}`),                                    // OpenAI, Anthropic, Langfuse
-	regexp.MustCompile(`()\bgh[pousr]_[A-Za-z0-9]{20,}`),                                         // GitHub
-	regexp.MustCompile(`()\bgithub_pat_[A-Za-z0-9_]{20,}`),                                       //
-	regexp.MustCompile(`()\bglpat-[A-Za-z0-9_-]{16,}`),                                           // GitLab
-	regexp.MustCompile(`()\bnvapi-[A-Za-z0-9_-]{16,}`),                                           // NVIDIA
-	regexp.MustCompile(`()\bxox[abeprs]-[A-Za-z0-9-]{10,}`),                                      // Slack
-	regexp.MustCompile(`()\b(?:AKIA|ASIA)[A-Z0-9]{16}\b`),                                        // AWS
-	regexp.MustCompile(`()\bAIza[A-Za-z0-9_-]{30,}`),                                             // Google
-	regexp.MustCompile(`()\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}`),         // a JWT: Kubernetes service accounts
-	regexp.MustCompile(`(?i)\b((?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}`),                      // an Authorization header
-	regexp.MustCompile(`\b([a-z][a-z0-9+.-]*://)[^/@\s:]+(?::[^/@\s]*)?@`),                       // name and password in a URL
-	regexp.MustCompile(`(?s)(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END [A-Z ]*-----|$)`), //
+	regexp.MustCompile(`()\bhf_[A-Za-z0-9]{16,}`),                                        // Hugging Face
+	regexp.MustCompile(`()\b(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}`),                            // OpenAI, Anthropic, Langfuse
+	regexp.MustCompile(`()\bgh[pousr]_[A-Za-z0-9]{20,}`),                                 // GitHub
+	regexp.MustCompile(`()\bgithub_pat_[A-Za-z0-9_]{20,}`),                               //
+	regexp.MustCompile(`()\bglpat-[A-Za-z0-9_-]{16,}`),                                   // GitLab
+	regexp.MustCompile(`()\bnvapi-[A-Za-z0-9_-]{16,}`),                                   // NVIDIA
+	regexp.MustCompile(`()\bxox[abeprs]-[A-Za-z0-9-]{10,}`),                              // Slack
+	regexp.MustCompile(`()\b(?:AKIA|ASIA)[A-Z0-9]{16}\b`),                                // AWS
+	regexp.MustCompile(`()\bAIza[A-Za-z0-9_-]{30,}`),                                     // Google
+	regexp.MustCompile(`()\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}`), // a JWT: Kubernetes service accounts
+	regexp.MustCompile(`(?i)\b(bearer\s+)[A-Za-z0-9._~+/=-]{16,}`),
+	regexp.MustCompile(`(?i)\b(authorization["']?\s*[:=]\s*["']?(?:basic|bearer|token)\s+)[A-Za-z0-9._~+/=-]{4,}`), //
+	regexp.MustCompile(`\b([a-z][a-z0-9+.-]*://)[^/@\s:]+(?::[^/@\s]*)?@`),                                         // name and password in a URL
+	regexp.MustCompile(`(?s)(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END [A-Z ]*-----|$)`),                   //
 }
 
 // Text returns the text without the values, and without tokens.

@@ -9,19 +9,21 @@ import (
 func TestText(t *testing.T) {
 	token := func(n int) string { return strings.Repeat("aB3", n) }
 	for in, want := range map[string]string{
-		"HF_TOKEN=hf_" + token(8):                                         "HF_TOKEN=[redacted]",
-		"--api-key sk-" + token(8) + " --x":                               "--api-key [redacted] --x",
-		"nvapi-" + token(8):                                               "[redacted]",
-		"ghp_" + token(8) + ",github_pat_" + token(9):                     "[redacted],[redacted]",
-		"Authorization: Bearer " + token(6):                               "Authorization: Bearer [redacted]",
-		"https://user:pass@host/x and http://host:8000/v1":                "https://[redacted]@host/x and http://host:8000/v1",
-		"https://hf_" + token(8) + "@huggingface.co":                      "https://[redacted]@huggingface.co",
-		"eyJ" + token(4) + "." + token(4) + "." + token(4):                "[redacted]",
-		"AKIAABCDEFGHIJKLMNOP":                                            "[redacted]",
-		"-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\nrest": "-----BEGIN PRIVATE KEY-----[redacted]\nrest",
-		"the word is xyzzy, a risk-free sk-8 task":                        "the word is [redacted], a risk-free sk-8 task",
-		"mean TTFT 12 ms, basic blocks":                                   "mean TTFT 12 ms, basic blocks",
-		"user@example.com, file:line, a://b":                              "user@example.com, file:line, a://b",
+		"HF_TOKEN=hf_" + token(8):                                           "HF_TOKEN=[redacted]",
+		"--api-key sk-" + token(8) + " --x":                                 "--api-key [redacted] --x",
+		"nvapi-" + token(8):                                                 "[redacted]",
+		"ghp_" + token(8) + ",github_pat_" + token(9):                       "[redacted],[redacted]",
+		"Authorization: Bearer " + token(6):                                 "Authorization: Bearer [redacted]",
+		"https://user:pass@host/x and http://host:8000/v1":                  "https://[redacted]@host/x and http://host:8000/v1",
+		"https://hf_" + token(8) + "@huggingface.co":                        "https://[redacted]@huggingface.co",
+		"eyJ" + token(4) + "." + token(4) + "." + token(4):                  "[redacted]",
+		"AKIAABCDEFGHIJKLMNOP":                                              "[redacted]",
+		"-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\nrest":   "-----BEGIN PRIVATE KEY-----[redacted]\nrest",
+		"the word is xyzzy, a risk-free sk-8 task":                          "the word is [redacted], a risk-free sk-8 task",
+		"authorization: Basic dXNlcg==, \"Authorization\": \"Bearer abcd\"": "authorization: Basic [redacted], \"Authorization\": \"Bearer [redacted]\"",
+		"mean TTFT 12 ms, basic benchmarks, bearer of news":                 "mean TTFT 12 ms, basic benchmarks, bearer of news",
+		"mean TTFT 12 ms, basic blocks":                                     "mean TTFT 12 ms, basic blocks",
+		"user@example.com, file:line, a://b":                                "user@example.com, file:line, a://b",
 	} {
 		if got := Text(in, "xyzzy", "", "ab"); got != want {
 			t.Errorf("%q\n got %q\nwant %q", in, got, want)

@@ -34,8 +34,12 @@ type sheet struct {
 	AlikeDoubts             []string
 	Load, Pareto            []figure
 	SoL                     *page4
+	Roofline                *page7
 	Frontier                *page9
 	NextLever               string
+	Comparison              *page8
+	DCGM                    *page6
+	Grounded                *page6b
 	Cells, Trials           []cellRow
 	Goodput                 bool
 	Omitted                 []Page
@@ -89,9 +93,9 @@ func (v *view) sheet() (*sheet, error) {
 	s := &sheet{
 		Title: v.in.Title, Campaign: v.in.Campaign, Intent: v.in.Intent, Status: v.status, Simulated: v.status.Simulated,
 		Counts: v.status.Cells, When: v.when(), Verdict: v.verdict(),
-		Load: v.againstLoad(), Pareto: v.pareto(),
-		Omitted: v.status.OmittedPages(), Digest: sum.String(), AlikeDoubts: alikeDoubts(v.rows),
-		Absent: v.absent(), Drivers: v.drivers(), SoL: v.sol, Frontier: v.frontier, NextLever: v.nextLever(),
+		Load: v.againstLoad(), Pareto: v.pareto(), Comparison: v.comparison(),
+		Omitted: v.status.OmittedPages(), Digest: sum.String(), AlikeDoubts: alikeDoubts(withoutSwept(v.rows)),
+		Absent: v.absent(), Drivers: v.drivers(), SoL: v.sol, Roofline: v.roofline, Frontier: v.frontier, NextLever: v.nextLever(), DCGM: v.dcgm, Grounded: v.grounded,
 	}
 	for _, f := range sortedFields(v.shared) {
 		switch f.Value {
@@ -104,7 +108,7 @@ func (v *view) sheet() (*sheet, error) {
 		}
 	}
 	measured := 0
-	for _, r := range v.rows {
+	for _, r := range withoutSwept(v.rows) {
 		if r.SettingOf() != nil {
 			measured++
 		}

@@ -7,7 +7,6 @@ const solTitle = "Speed-of-Light summary"
 // pages lists the design's pages. What cannot be shown says why, and what
 // would bring it.
 func (v *view) pages() []Page {
-	notYet := "this version of pipeline has no step for it; the rows keep what the page needs besides"
 	omit := func(id, title, why, how string) Page {
 		return Page{ID: id, Title: title, Status: Omitted, Why: why, HowToGet: how}
 	}
@@ -38,15 +37,14 @@ func (v *view) pages() []Page {
 	}
 	pages = append(pages,
 		show("5", "Cells"),
-		omit("6", "DCGM", v.noDCGM(), notYet),
-		omit("6b", "DCGM against Speed-of-Light", v.noDCGM(), notYet),
-		omit("7", "Roofline sweep", "no roofline sweep was imported", notYet),
 	)
-	if v.configs() < 2 {
-		pages = append(pages, omit("8", "Comparison and winner by concurrency", "there is one configuration: nothing to compare it with", "add a value to the axis config of the spec"))
+	pages = append(pages, v.dcgmPages()...)
+	if v.roofline != nil {
+		pages = append(pages, show("7", "Roofline sweep"))
 	} else {
-		pages = append(pages, omit("8", "Comparison and winner by concurrency", "configurations stand side by side on pages 2, 3 and 5, but no winner was tested for significance", notYet))
+		pages = append(pages, omit("7", "Roofline sweep", v.noRoofline, getRoofline))
 	}
+	pages = append(pages, v.page8Status())
 	if v.frontier, why = v.pageFrontier(); v.frontier != nil {
 		pages = append(pages, show("9", "Next levers"))
 	} else {
@@ -55,16 +53,9 @@ func (v *view) pages() []Page {
 	return append(pages, show("completeness", "Completeness"))
 }
 
-func (v *view) noDCGM() string {
-	if v.status.Simulated {
-		return "no DCGM samples stand behind these rows; a simulated endpoint has no GPU"
-	}
-	return "no DCGM samples stand behind these rows"
-}
-
 func (v *view) configs() int {
 	var names []string
-	for _, r := range v.rows {
+	for _, r := range withoutSwept(v.rows) {
 		names = append(names, r.Text("config"))
 	}
 	slices.Sort(names)

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"slices"
 
+	"pipeline/internal/dcgm"
 	"pipeline/internal/frontier"
 	"pipeline/lake/perf"
 )
@@ -27,6 +28,7 @@ type Input struct {
 	Rows     []perf.Row         // of atlas_v1, in any order
 	Frontier *frontier.Frontier // what to try next; nil if nobody asked
 	Review   *perf.Review       // of the rows; nil: they are reviewed here, without a baseline
+	DCGM     []*dcgm.Report     // of cells, for what they show over time
 }
 
 // A Report is the page and its status.

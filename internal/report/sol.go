@@ -96,7 +96,7 @@ func ceilingText(r perf.Row) string {
 // with a share in spite of a gap.
 func (v *view) solRows() []perf.Row {
 	var rows []perf.Row
-	for _, r := range v.rows {
+	for _, r := range withoutSwept(v.rows) {
 		if r.Text("agg") == "trial" && v.means[settingOf(r)] || !measuredRow(r) {
 			continue
 		}

@@ -20,8 +20,12 @@ type view struct {
 	shared map[string]string
 	means  map[string]bool // settings that have a row for their mean
 
-	sol      *page4
-	frontier *page9
+	sol        *page4
+	roofline   *page7
+	noRoofline string // why there is none
+	frontier   *page9
+	dcgm       *page6  // nil: omitted
+	grounded   *page6b // nil: omitted
 }
 
 // settingOf names the cell of a row apart from its trial, and its setting.
@@ -33,7 +37,7 @@ func newView(in Input) *view {
 	}
 	v := &view{in: in, rows: slices.Clone(in.Rows), means: map[string]bool{}}
 	slices.SortStableFunc(v.rows, byLoad)
-	v.shared = sharedFields(v.rows)
+	v.shared = sharedFields(withoutSwept(v.rows))
 	for _, r := range v.rows {
 		if r.Text("agg") == "mean" {
 			v.means[settingOf(r)] = true
@@ -41,7 +45,7 @@ func newView(in Input) *view {
 	}
 	for _, r := range v.rows {
 		ready, _ := r.Bool("plot_ready")
-		if ready && (r.Text("agg") == "mean" || !v.means[settingOf(r)]) {
+		if ready && !isSwept(r) && (r.Text("agg") == "mean" || !v.means[settingOf(r)]) {
 			v.points = append(v.points, r)
 		}
 	}
@@ -61,6 +65,7 @@ func newView(in Input) *view {
 	}
 	v.status.Headline = v.headlines()
 	v.status.SoL = v.solStatus()
+	v.roofline, v.noRoofline = v.pageRoofline()
 	v.status.Pages = v.pages()
 	return v
 }

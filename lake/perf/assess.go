@@ -35,7 +35,8 @@ func AssessStream(requests Stream, asked Workload, client *Client) (Measurement,
 	}
 	whole, answered := first.whole(), first.answered
 	first = nil // what it kept is needed no more
-	return m, m.summarize(requests, whole, answered)
+	err := m.summarize(requests, whole, answered)
+	return m, err
 }
 
 // summarize is the second pass: it fills the summaries of the whole run and of

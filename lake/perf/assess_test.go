@@ -10,6 +10,15 @@ import (
 	"testing"
 )
 
+// looked is the first pass over requests.
+func looked(requests []Request) *look {
+	l := newLook()
+	for i := range requests {
+		l.add(&requests[i])
+	}
+	return l
+}
+
 // randomRun is a run with everything in it that a summary treats apart.
 func randomRun(rng *rand.Rand) ([]Request, Workload) {
 	streams, each := 1+rng.IntN(8), rng.IntN(30)

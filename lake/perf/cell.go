@@ -122,8 +122,8 @@ func (c *Cell) concurrency() int64 {
 	return n
 }
 
-// swept reports whether the cell is of a roofline sweep.
-func (c *Cell) swept() bool { return c.Row().Extra()["roofline"] != nil }
+// Swept reports whether the cell is of a roofline sweep.
+func (c *Cell) Swept() bool { return c.Row().Extra()["roofline"] != nil }
 
 // trialName names a trial of a cell for people.
 func trialName(r Row) string {

@@ -169,34 +169,31 @@ var placeFields = []string{"pod", "namespace", "focus", "latency_tier"}
 var loadFields = []string{"concurrency", "request_rate", "isl", "osl", "turns", "shared_prefix", "dataset", "split"}
 
 func (c *Comparison) match(a, b Side) {
-	byLoad := map[string][]*Cell{}
-	for i := range b.Cells {
-		k := loadKey(&b.Cells[i])
-		byLoad[k] = append(byLoad[k], &b.Cells[i])
-	}
-	cells := make([]*Cell, len(a.Cells))
+	taken := map[*Cell]bool{}
 	for i := range a.Cells {
-		cells[i] = &a.Cells[i]
-	}
-	seen := map[string]bool{}
-	for _, x := range cells {
-		k := loadKey(x)
-		others := byLoad[k]
-		switch {
-		case seen[k]:
+		x := &a.Cells[i]
+		if j := slices.IndexFunc(a.Cells[:i], func(o Cell) bool { return sameLoad(&o, x) }); j >= 0 {
 			c.Gaps = append(c.Gaps, fmt.Sprintf("%s: %s has several cells of this load; the first was compared", loadText(x), a.Name))
 			continue
-		case len(others) > 1:
-			c.Gaps = append(c.Gaps, fmt.Sprintf("%s: %s has several cells of this load; the first was compared", loadText(x), b.Name))
+		}
+		var others []*Cell
+		for j := range b.Cells {
+			if sameLoad(x, &b.Cells[j]) {
+				others = append(others, &b.Cells[j])
+				taken[&b.Cells[j]] = true
+			}
+		}
+		switch {
 		case len(others) == 0:
 			c.Gaps = append(c.Gaps, fmt.Sprintf("%s: %s has no such cell", loadText(x), b.Name))
 			continue
+		case len(others) > 1:
+			c.Gaps = append(c.Gaps, fmt.Sprintf("%s: %s has several cells of this load; the first was compared", loadText(x), b.Name))
 		}
-		seen[k] = true
 		c.pair(x, others[0])
 	}
 	for i := range b.Cells {
-		if x := &b.Cells[i]; !seen[loadKey(x)] && !slices.ContainsFunc(cells, func(y *Cell) bool { return loadKey(x) == loadKey(y) }) {
+		if x := &b.Cells[i]; !taken[x] {
 			c.Gaps = append(c.Gaps, fmt.Sprintf("%s: %s has no such cell", loadText(x), a.Name))
 		}
 	}
@@ -309,20 +306,24 @@ func IsField(name string) bool {
 	return ok && c.Group.IsSetting() || strings.HasPrefix(name, "serve_args.")
 }
 
-func loadKey(c *Cell) string {
-	r := c.Row()
-	s := r.Fields()
-	var parts []string
-	for _, f := range loadFields {
-		v := s[f]
-		if s == nil { // a cell without a measurement has its load in its columns only
-			if col, _ := r.schema.Column(f); !r.IsNull(f) {
-				v = r.columnText(col)
-			}
-		}
-		parts = append(parts, v)
+// sameLoad reports whether two cells were loaded alike. One that was never
+// measured has some of its load only, in its coordinates.
+func sameLoad(a, b *Cell) bool {
+	x, y := a.Row(), b.Row()
+	measured := x.SettingOf() != nil && y.SettingOf() != nil
+	if !measured && (x.IsNull("concurrency") || y.IsNull("concurrency")) {
+		return a.ID == b.ID
 	}
-	return strings.Join(parts, "|")
+	for _, f := range loadFields {
+		col, _ := x.schema.Column(f)
+		if !measured && (x.IsNull(f) || y.IsNull(f)) {
+			continue
+		}
+		if x.columnText(col) != y.columnText(col) {
+			return false
+		}
+	}
+	return true
 }
 
 func loadText(c *Cell) string {

@@ -27,20 +27,12 @@ type Judgement struct {
 	Failure string   // the root cause, if FAILED
 }
 
-// Judge returns the status of a run with the reasons for it.
+// judge returns the status of a run with the reasons for it.
 //
 // FAILED: nothing was answered. PARTIAL: errors above MaxErrorShare, fewer
 // requests than asked, answers shorter than asked, answers of one token, a
 // client that may have set the numbers, or no TTFT or throughput. FULL: none
 // of these.
-func Judge(requests []Request, asked Workload, client *Client) Judgement {
-	l := newLook()
-	for i := range requests {
-		l.add(&requests[i])
-	}
-	return l.judge(asked, client)
-}
-
 func (l *look) judge(asked Workload, client *Client) Judgement {
 	c := &l.counts
 	if c.answered == 0 {
@@ -63,8 +55,8 @@ func (l *look) judge(asked Workload, client *Client) Judgement {
 	if c.measured < asked.NumPrompts {
 		against("incomplete: %d of %d requests were sent", c.measured, asked.NumPrompts)
 	}
-	if one := float64(c.oneToken) / float64(c.answered); asked.OSL > 1 && one > MaxOneTokenShare {
-		against("one_token: %d of %d answers have one token or none where %d were asked", c.oneToken, c.answered, asked.OSL)
+	if short := c.oneToken - asked.OneToken; asked.OSL > 1 && float64(short)/float64(c.answered) > MaxOneTokenShare {
+		against("one_token: %d of %d answers have one token or none where %d were asked", short, c.answered, asked.OSL)
 	}
 	c.judgeLengths(asked, against, doubt)
 	if client != nil && client.Bound {
@@ -85,7 +77,7 @@ func (l *look) judge(asked Workload, client *Client) Judgement {
 	return v
 }
 
-// counts are what Judge weighs.
+// counts are what judge weighs.
 type counts struct {
 	measured, answered, oneToken int
 	byChunks                     int // answered requests whose tokens are counted by events
@@ -96,13 +88,21 @@ type counts struct {
 	causes                       map[string]int
 }
 
+// maxCauses is how many different errors are told apart: a server may put the
+// number of the request in each.
+const maxCauses = 1000
+
 func (c *counts) add(r *Request) {
 	if r.Warmup {
 		return
 	}
 	c.measured++
 	if !r.OK() {
-		c.causes[cause(r)]++
+		why := cause(r)
+		if _, known := c.causes[why]; !known && len(c.causes) >= maxCauses {
+			why = "many different causes"
+		}
+		c.causes[why]++
 		return
 	}
 	c.answered++
@@ -206,22 +206,10 @@ func SampleDoubts(s Summary) []string {
 	return doubts
 }
 
-// Reconcile compares the client's counts with the server's counters over the
-// same span and returns what differs by more than MaxCountDiffer, as doubts:
-// foreign traffic, or lost requests. requests must hold all that were sent in
+// ReconcileCounts compares the client's counts with the server's counters over
+// the same span and returns what differs by more than MaxCountDiffer, as doubts:
+// foreign traffic, or lost requests. The counts must be of all that was sent in
 // that span, warm-up included if the span has it.
-func Reconcile(requests []Request, server *Server) []string {
-	var answered, tokens float64
-	for i := range requests {
-		if requests[i].OK() {
-			answered++
-			tokens += float64(requests[i].OSL)
-		}
-	}
-	return ReconcileCounts(answered, tokens, server)
-}
-
-// ReconcileCounts is Reconcile for counts that a caller has already.
 func ReconcileCounts(answered, outputTokens float64, server *Server) []string {
 	if server == nil {
 		return nil

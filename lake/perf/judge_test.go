@@ -47,12 +47,13 @@ func TestJudge(t *testing.T) {
 		{"18 of 20 is short", run(100, 18), asked, nil, Partial, "osl_short", ""},
 		{"longer than asked", run(100, 22), asked, nil, Full, "", "osl_differs"},
 		{"rejections that look like successes", oneToken, asked, nil, Partial, "one_token", ""},
+		{"two were asked for one token", oneToken, Workload{Arrival: Closed, Concurrency: 1, NumPrompts: 100, ISL: 10, OSL: 20, OneToken: 2}, nil, Full, "", ""},
 		{"client bound", run(100, 20), asked, &Client{Bound: true, Why: "late"}, Partial, "client_bound", ""},
 		{"coalesced", run(100, 20), asked, &Client{Coalesced: 0.2}, Full, "", "coalesced"},
 		{"counted by events", byChunks, asked, nil, Full, "", "chunk_tokens"},
 		{"prompts of another length", run(100, 20), Workload{Arrival: Closed, NumPrompts: 100, ISL: 11, OSL: 20}, nil, Full, "", "isl_differs"},
 	} {
-		v := Judge(c.requests, c.asked, c.client)
+		v := looked(c.requests).judge(c.asked, c.client)
 		if v.Status != c.status {
 			t.Errorf("%s: %s %q, want %s", c.name, v.Status, v.Reasons, c.status)
 		}
@@ -71,7 +72,7 @@ func TestJudgeFailed(t *testing.T) {
 		failedRequest(1, "connect", 0, "refused"),
 		failedRequest(2, "headers", 500, "EngineCore died\nother"),
 	}
-	v := Judge(requests, Workload{NumPrompts: 3}, nil)
+	v := looked(requests).judge(Workload{NumPrompts: 3}, nil)
 	if v.Status != Failed || v.Failure != "2 of 3 requests: headers: HTTP 500: EngineCore died" {
 		t.Errorf("%+v", v)
 	}
@@ -79,7 +80,7 @@ func TestJudgeFailed(t *testing.T) {
 	if m.Status != Failed || m.Summary.TTFT != nil || m.Summary.RequestThroughput != nil || m.Steady != nil || m.Summary.Errors != 3 {
 		t.Errorf("%+v", m)
 	}
-	if v := Judge(nil, Workload{NumPrompts: 3}, nil); v.Status != Failed || v.Failure == "" {
+	if v := looked(nil).judge(Workload{NumPrompts: 3}, nil); v.Status != Failed || v.Failure == "" {
 		t.Errorf("nothing sent: %+v", v)
 	}
 }
@@ -110,19 +111,18 @@ func TestSampleDoubts(t *testing.T) {
 }
 
 func TestReconcile(t *testing.T) {
-	requests := run(100, 20) // 2000 tokens
 	number := func(x float64) *float64 { return &x }
-	if d := Reconcile(requests, &Server{RequestsOK: number(101), GenerationTokens: number(2020)}); len(d) != 0 {
+	if d := ReconcileCounts(100, 2000, &Server{RequestsOK: number(101), GenerationTokens: number(2020)}); len(d) != 0 {
 		t.Errorf("1%% apart: %q", d)
 	}
-	d := Reconcile(requests, &Server{RequestsOK: number(102), GenerationTokens: number(1970)})
+	d := ReconcileCounts(100, 2000, &Server{RequestsOK: number(102), GenerationTokens: number(1970)})
 	if len(d) != 2 || !strings.Contains(d[0], "answered requests") || !strings.Contains(d[1], "output tokens") {
 		t.Errorf("%q", d)
 	}
-	if d := Reconcile(requests, &Server{}); d != nil {
+	if d := ReconcileCounts(100, 2000, &Server{}); d != nil {
 		t.Errorf("a server that tells nothing: %q", d)
 	}
-	if d := Reconcile(requests, nil); d != nil {
+	if d := ReconcileCounts(100, 2000, nil); d != nil {
 		t.Errorf("no server: %q", d)
 	}
 }

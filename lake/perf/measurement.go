@@ -72,6 +72,7 @@ type Workload struct {
 	Warmup          int      `json:"warmup_requests"`             // requests before, not measured
 	ISL             int      `json:"isl"`                         // input tokens asked
 	OSL             int      `json:"osl"`                         // output tokens asked
+	OneToken        int      `json:"one_token,omitempty"`         // of the measured requests, those of a data set that ask for one token
 	SharedPrefix    int      `json:"shared_prefix,omitempty"`     // input tokens that prompts have in common
 	Turns           int      `json:"turns,omitempty"`             // of a conversation; 0 and 1 are single requests
 	IgnoreEOS       bool     `json:"ignore_eos"`                  // the server was asked not to stop early

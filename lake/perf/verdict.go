@@ -91,7 +91,7 @@ func ReviewRows(rows []Row, terms Terms) *Review {
 	campaignWide := len(r.Refusals)
 	for i := range cells {
 		c := reviewCell(&cells[i], cells)
-		c.Swept = cells[i].swept()
+		c.Swept = cells[i].Swept()
 		if campaignWide > 0 || c.Swept {
 			c.Tier = TierDraft
 		}

@@ -19,22 +19,6 @@ const (
 	FullSteadyDiffer = 0.05 // of throughput between window and whole run: above it, the edges set the whole-run number
 )
 
-// SteadyWindow returns the span of a run in which the load asked was in place,
-// or nil if there is none, and the doubts about it.
-//
-// Closed loop: the longest span with at least SteadyInFlight of the concurrency
-// in flight, in which at least concurrency requests were sent and ended: the
-// ones that all start at once when the loop starts do not count. Open loop: from the
-// first arrival plus the 90th percentile of latency (the queue has filled by
-// then) to the last arrival.
-func SteadyWindow(requests []Request, workload Workload) (*Window, []string) {
-	l := newLook()
-	for i := range requests {
-		l.add(&requests[i])
-	}
-	return steadyWindow(l.flights, workload)
-}
-
 // A flight is what the search for a window needs of a request that was sent.
 type flight struct {
 	intended, sent, end int64
@@ -42,6 +26,14 @@ type flight struct {
 	answered            bool
 }
 
+// steadyWindow returns the span of a run in which the load asked was in place,
+// or nil if there is none, and the doubts about it.
+//
+// Closed loop: the longest span with at least SteadyInFlight of the concurrency
+// in flight, in which at least concurrency requests were sent and ended: the
+// ones that all start at once when the loop starts do not count. Open loop: from the
+// first arrival plus the 90th percentile of latency (the queue has filled by
+// then) to the last arrival.
 func steadyWindow(measured []flight, workload Workload) (*Window, []string) {
 	if len(measured) == 0 {
 		return nil, []string{"no_steady_window: no request was sent"}

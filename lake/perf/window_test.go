@@ -35,7 +35,7 @@ func TestSteadyWindowClosed(t *testing.T) {
 	// Sent and ended inside: of stream 0 those sent at 100 … 900, 9; of streams 1
 	// and 2 those sent at 101 … 801 and 102 … 802, 8 each (their first was sent
 	// before, their last ends after); of stream 3 those sent at 3 … 803, 9: 34 of 40.
-	w, doubts := SteadyWindow(closedRun(4, 10, 0), Workload{Arrival: Closed, Concurrency: 4})
+	w, doubts := steadyWindow(looked(closedRun(4, 10, 0)).flights, Workload{Arrival: Closed, Concurrency: 4})
 	if w == nil || w.FromNS != 3*ms || w.ToNS != 1000*ms || !near(w.Share, 34.0/40) || w.Method == "" {
 		t.Fatalf("window %+v", w)
 	}
@@ -48,20 +48,20 @@ func TestSteadyWindowDips(t *testing.T) {
 	// The same with 2 ms between requests: each end leaves 3 in flight for 2 ms,
 	// below 5% of the 100 ms latency, so the window is one. Stream 0 ends last at
 	// 10·100 + 9·2 = 1018 ms.
-	w, _ := SteadyWindow(closedRun(4, 10, 2), Workload{Arrival: Closed, Concurrency: 4})
+	w, _ := steadyWindow(looked(closedRun(4, 10, 2)).flights, Workload{Arrival: Closed, Concurrency: 4})
 	if w == nil || w.FromNS != 3*ms || w.ToNS != 1018*ms {
 		t.Fatalf("window %+v, want 3 to 1018 ms", w)
 	}
 	// With 60 ms between them the load asked was not there: never 4 requests in
 	// one span of full load, each wave one span.
-	w, doubts := SteadyWindow(closedRun(4, 10, 60), Workload{Arrival: Closed, Concurrency: 4})
+	w, doubts := steadyWindow(looked(closedRun(4, 10, 60)).flights, Workload{Arrival: Closed, Concurrency: 4})
 	if w != nil || !has(doubts, "no_steady_window") {
 		t.Errorf("window %+v, doubts %q", w, doubts)
 	}
 }
 
 func TestSteadyWindowOneStream(t *testing.T) {
-	w, doubts := SteadyWindow(closedRun(1, 10, 1), Workload{Arrival: Closed, Concurrency: 1})
+	w, doubts := steadyWindow(looked(closedRun(1, 10, 1)).flights, Workload{Arrival: Closed, Concurrency: 1})
 	if w == nil || w.FromNS != 0 || w.ToNS != 1009*ms || w.Share != 1 || len(doubts) != 0 { // 10·100 + 9·1
 		t.Errorf("window %+v, doubts %q", w, doubts)
 	}
@@ -73,7 +73,7 @@ func TestSteadyWindowStraggler(t *testing.T) {
 	// 1001 ms, and the long tail is left out.
 	requests := closedRun(20, 10, 0)
 	requests = append(requests, answered(200, 1019, 1020, 11000))
-	w, _ := SteadyWindow(requests, Workload{Arrival: Closed, Concurrency: 20})
+	w, _ := steadyWindow(looked(requests).flights, Workload{Arrival: Closed, Concurrency: 20})
 	if w == nil || w.FromNS != 18*ms || w.ToNS != 1001*ms {
 		t.Errorf("window %+v, want 18 to 1001 ms", w)
 	}
@@ -99,7 +99,7 @@ func TestSteadyWindowOpen(t *testing.T) {
 		at := int64(10 * i)
 		requests = append(requests, answered(i, at, at+20, at+100))
 	}
-	w, doubts := SteadyWindow(requests, Workload{Arrival: Poisson, RequestRate: 100})
+	w, doubts := steadyWindow(looked(requests).flights, Workload{Arrival: Poisson, RequestRate: 100})
 	if w == nil || w.FromNS != 100*ms || w.ToNS != 990*ms || !near(w.Share, 0.80) || len(doubts) != 0 {
 		t.Errorf("window %+v, doubts %q", w, doubts)
 	}
@@ -117,7 +117,7 @@ func TestOverload(t *testing.T) {
 		r := answered(i, at, end, end)
 		requests = append(requests, r)
 	}
-	w, doubts := SteadyWindow(requests, Workload{Arrival: Constant, RequestRate: 100})
+	w, doubts := steadyWindow(looked(requests).flights, Workload{Arrival: Constant, RequestRate: 100})
 	if w == nil || !has(doubts, "overloaded") {
 		t.Errorf("window %+v, doubts %q; want overloaded", w, doubts)
 	}
@@ -128,7 +128,7 @@ func TestOverload(t *testing.T) {
 
 func TestSteadyWindowNothing(t *testing.T) {
 	for _, w := range []Workload{{Arrival: Closed, Concurrency: 4}, {Arrival: Poisson}} {
-		if got, doubts := SteadyWindow(nil, w); got != nil || !has(doubts, "no_steady_window") {
+		if got, doubts := steadyWindow(looked(nil).flights, w); got != nil || !has(doubts, "no_steady_window") {
 			t.Errorf("window %+v, doubts %q", got, doubts)
 		}
 	}

@@ -5,6 +5,7 @@ package all
 import (
 	"pipeline/steps"
 	"pipeline/steps/aggregate"
+	"pipeline/steps/baseline"
 	"pipeline/steps/campaigninit"
 	"pipeline/steps/cellrun"
 	"pipeline/steps/dataset"
@@ -16,15 +17,17 @@ import (
 	"pipeline/steps/render"
 	"pipeline/steps/rooflineimport"
 	"pipeline/steps/rooflinesweep"
+	"pipeline/steps/runner"
 	"pipeline/steps/serve"
 	"pipeline/steps/zymtracequery"
 )
 
 // Deps are what kinds need of the program around them.
 type Deps struct {
-	Executable string                        // path of this program, which serve starts as a simulated endpoint
-	Parquet    aggregate.ParquetWriter       // lake.WriteParquet
-	Lake       func(dir string) publish.Sink // the lake in a folder
+	Executable string                          // path of this program, which serve starts as a simulated endpoint
+	Parquet    aggregate.ParquetWriter         // lake.WriteParquet
+	Lake       func(dir string) publish.Sink   // the lake in a folder
+	Shelf      func(dir string) baseline.Shelf // the same, to read
 }
 
 // Kinds returns all kinds.
@@ -33,8 +36,10 @@ func Kinds(d Deps) steps.Registry {
 		serve.Kind(serve.Launcher{Program: d.Executable, Args: []string{"sim"}}),
 		campaigninit.Kind(),
 		dataset.Kind(),
+		runner.Kind(),
 		cellrun.Kind(),
 		dcgmcorrelate.Kind(),
+		baseline.Kind(d.Shelf),
 		aggregate.Kind(d.Parquet),
 		render.Kind(),
 		publish.Kind(d.Lake),

@@ -35,7 +35,10 @@ func Kind() steps.Kind {
 		Doc:     doc,
 		Version: 1,
 		Effect:  steps.Observe,
-		Ports:   []steps.Port{{Name: "server", Doc: "The endpoint: a step of kind serve.", Required: true, Hold: true}},
+		Ports: []steps.Port{
+			{Name: "server", Doc: "The endpoint: a step of kind serve.", Required: true, Hold: true},
+			{Name: "runner", Doc: "Where it is looked at from: a step of kind runner.", Hold: true},
+		},
 		Outputs: []steps.Output{
 			{Name: identityFile, Doc: "What measurements of this endpoint depend on (identity/v1)."},
 			{Name: observedFile, Doc: "Address, time and answers of the endpoint, as evidence.", Volatile: true},
@@ -68,9 +71,27 @@ type Step struct {
 	Declare        map[string]string  `json:"declare" key:"yes" doc:"Further facts by the name of their column: image_digest, engine_version, gpu_count."`
 	AllowMismatch  bool               `json:"allow_mismatch" key:"yes" doc:"What is declared may differ from what the endpoint tells; the difference is a doubt."`
 	Reuse          string             `json:"reuse" key:"yes" enum:"config,node,instance" doc:"What a reused cell must have in common with this endpoint: its configuration; its node too; its running process too."`
+	Bundle         *Evidence          `json:"evidence" key:"no" doc:"Ask for an evidence bundle of each run: a folder with source, summary, handoff and every command."`
 	ReadyTimeout   steps.Duration     `json:"ready_timeout" key:"no" min:"0s" doc:"How long the endpoint may take until it lists its model."`
 
 	ceilings *sol.Ceilings // read from Ceilings
+}
+
+// Evidence says which bundle.
+type Evidence struct {
+	Family string `json:"family" key:"no" doc:"Family of experiments; not set is inference-perf-bench."`
+	Intent string `json:"intent" key:"no" doc:"What the run is for, in a sentence."`
+	Dir    string `json:"dir" key:"no" doc:"Folder of all families, from where pipeline is called; not set is experiments/artifacts."`
+}
+
+// Evidence implements steps.Evidenced.
+func (s *Step) Evidence() *steps.Bundle {
+	if s.Bundle == nil {
+		return nil
+	}
+	return &steps.Bundle{
+		Family: cmp.Or(s.Bundle.Family, "inference-perf-bench"), Intent: s.Bundle.Intent, Dir: cmp.Or(s.Bundle.Dir, "experiments/artifacts"),
+	}
 }
 
 func (s *Step) declaration() endpoint.Declaration {
@@ -171,8 +192,10 @@ func (s *Step) compare(env *steps.Env, id *endpoint.Identity) error {
 		return fmt.Errorf("the endpoint is not what the spec declares: %s (correct the spec or the server, or set allow_mismatch): %w",
 			strings.Join(lines, "; "), steps.ErrPermanent)
 	}
-	for _, l := range lines {
-		env.Doubt("mismatch: %s", l)
+	id.Differs = map[string]string{}
+	for i, m := range differ {
+		id.Differs[m.Field] = m.Declared
+		env.Doubt("mismatch: %s", lines[i])
 	}
 	return nil
 }

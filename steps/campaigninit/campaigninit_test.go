@@ -134,6 +134,9 @@ func TestMismatch(t *testing.T) {
 	if err != nil || id.Value(endpoint.TP) != "1" {
 		t.Errorf("tp %s, want what is there (%v)", id.Value(endpoint.TP), err)
 	}
+	if m := id.Mismatches(); len(m) != 5 || m[4].Field != endpoint.TP || m[4].Declared != "8" || m[4].Observed != "1" {
+		t.Errorf("the identity keeps the mismatches %v", m)
+	}
 }
 
 func TestDeclaredFillsTheUnknown(t *testing.T) {

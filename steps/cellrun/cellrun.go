@@ -52,6 +52,7 @@ func Kind() steps.Kind {
 		Ports: []steps.Port{
 			{Name: "server", Doc: "The endpoint: a step of kind serve.", Required: true, Hold: true},
 			{Name: "setup", Doc: "What the endpoint is: a step of kind init. With an unresolved identity the cell is measured, and never reused.", Required: true, Partial: true, Reads: []string{identityFile}},
+			{Name: "runner", Doc: "Where the load comes from: a step of kind runner. Without it, this machine, unchecked.", Hold: true},
 			{Name: "dataset", Doc: "What is sent: a step of kind dataset. Without it, prompts are made of random words.", Reads: []string{conversation.FileName, conversation.DatasetFile}},
 		},
 		Outputs: []steps.Output{

@@ -19,6 +19,7 @@ type recording struct {
 	about conversation.Dataset
 	play  []conversation.Conversation
 
+	oneToken        int     // requests that ask for one token
 	turns, isl, osl int     // means over the measured requests; isl 0 is not counted
 	history         float64 // share of their input tokens that an earlier turn has sent
 }
@@ -98,6 +99,9 @@ func (r *recording) describe(s *Step) {
 			requests++
 			isl += turn.ISL
 			osl += s.asks(turn)
+			if s.asks(turn) == 1 {
+				r.oneToken++
+			}
 			counted = counted && turn.ISL > 0
 			if t > 0 {
 				sent += c.Turns[t-1].ISL
@@ -140,7 +144,7 @@ func (c *cell) workload() perf.Workload {
 	w := c.step.workload()
 	if r := c.recorded; r != nil {
 		w.Dataset, w.DatasetDigest = r.about.Name, r.about.Digest.String()
-		w.ISL, w.OSL, w.Turns = 0, r.osl, longest(r.play)
+		w.ISL, w.OSL, w.OneToken, w.Turns = 0, r.osl, r.oneToken, longest(r.play)
 	}
 	return w
 }

@@ -54,6 +54,9 @@ func newCell(s *Step, env *steps.Env) (*cell, error) {
 	if c.identity, err = endpoint.ParseIdentity(text); err != nil {
 		return nil, fmt.Errorf("step %s: %w: %w", setup.Step, err, steps.ErrPermanent)
 	}
+	for _, m := range c.identity.Mismatches() {
+		c.doubt("mismatch: %s", m)
+	}
 	if c.model = c.identity.Values[endpoint.Model]; c.model == "" {
 		return nil, fmt.Errorf("identity of step %s names no model: %w", setup.Step, steps.ErrPermanent)
 	}

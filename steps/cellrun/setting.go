@@ -49,6 +49,9 @@ func (c *cell) identitySetting(s perf.Setting) {
 	if c.identity.Sources[endpoint.EngineVersion] != endpoint.Declared {
 		s["engine_version_observed"] = c.identity.Value(endpoint.EngineVersion)
 	}
+	if declared, differs := c.identity.Differs[endpoint.EngineVersion]; differs {
+		s["engine_version"] = declared
+	}
 	for _, field := range []string{endpoint.ModelRoot, endpoint.Model} {
 		if v := c.identity.Values[field]; s["model_hf_path"] == perf.Unknown && repositoryRE.MatchString(v) {
 			s["model_hf_path"] = v

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"pipeline/internal/dcgm"
 	"pipeline/internal/frontier"
 	"pipeline/internal/report"
 	"pipeline/lake/perf"
@@ -30,6 +31,7 @@ stand on the cover.`,
 		Effect:  steps.Pure,
 		Ports: []steps.Port{
 			{Name: "atlas", Doc: "an aggregate step", Required: true, Reads: []string{"atlas.json"}},
+			{Name: "dcgm", Doc: "DCGM reports of cells (dcgm_correlate), for what they show over time", Gaps: true, Reads: []string{dcgm.ReportFile}},
 		},
 		Outputs: []steps.Output{
 			{Name: "report.html", Doc: "the page"},
@@ -82,7 +84,11 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 	if err != nil {
 		return err
 	}
-	made, err := report.Render(report.Input{Title: s.Title, Campaign: s.Campaign, Intent: s.Intent, Focus: s.Focus, Rows: rows, Frontier: next, Review: perf.MergeReviews(reviews...)})
+	seen, err := readDCGM(env.In["dcgm"])
+	if err != nil {
+		return err
+	}
+	made, err := report.Render(report.Input{Title: s.Title, Campaign: s.Campaign, Intent: s.Intent, Focus: s.Focus, Rows: rows, Frontier: next, Review: perf.MergeReviews(reviews...), DCGM: seen})
 	if err != nil {
 		return fmt.Errorf("render the report: %w", err)
 	}

@@ -25,7 +25,7 @@ func (im *importing) counters(f roofline.Found, p *roofline.Point) (*roofline.DC
 		return nil, "", err
 	}
 	if samples == nil {
-		return nil, fmt.Sprintf("the bundle has neither %s nor %s of this cell", roofline.DmonFile, roofline.ExporterFile), nil
+		return nil, fmt.Sprintf("the bundle has no GPU counters of this cell (%s, %s or %s)", roofline.DmonFile, roofline.CaptureFile, roofline.ExporterFile), nil
 	}
 	cell := dcgm.Cell{ID: f.ID, GPUs: im.gpus(), Links: im.gpus() > 1, Simulated: m.Simulated, Full: dcgm.NewWindow(m.Start, m.End)}
 	cell.Steady, cell.Trim = dcgm.Trimmed(cell.Full)
@@ -76,6 +76,8 @@ func (im *importing) samples(f roofline.Found) (*dcgm.Samples, dcgm.Source, erro
 	switch {
 	case f.Has(roofline.DmonFile):
 		return im.dmon(f)
+	case f.Has(roofline.CaptureFile):
+		return im.capture(f)
 	case f.Has(roofline.ExporterFile):
 		return im.exporter(f)
 	}
@@ -125,6 +127,19 @@ func (im *importing) dmon(f roofline.Found) (*dcgm.Samples, dcgm.Source, error) 
 		im.note(fmt.Sprintf("the lines of %s have no times: they are counted from the start of the cell at the delay that was asked, which drifts", roofline.DmonFile))
 	}
 	return &dump.Samples, source, nil
+}
+
+// capture reads what a cell of this program kept of an exporter.
+func (im *importing) capture(f roofline.Found) (*dcgm.Samples, dcgm.Source, error) {
+	text, err := im.b.ReadFile(f, roofline.CaptureFile)
+	if err != nil {
+		return nil, dcgm.Source{}, err
+	}
+	c, samples, err := dcgm.ReadCapture(text)
+	if err != nil {
+		return nil, dcgm.Source{}, err
+	}
+	return samples, c.Source, nil
 }
 
 // exporterRE finds the lines that separate the scrapes of dcgm.prom.

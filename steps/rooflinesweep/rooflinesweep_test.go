@@ -56,7 +56,7 @@ func newWorld(t *testing.T, scale float64, wrap func(http.Handler) http.Handler,
 	}
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	access := endpoint.Access{URL: server.URL}
+	access := endpoint.Access{URL: server.URL, DCGM: server.URL + "/dcgm/metrics"}
 	client, err := endpoint.NewClient(access)
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +79,7 @@ func newWorld(t *testing.T, scale float64, wrap func(http.Handler) http.Handler,
 		t.Fatal(err)
 	}
 	w := &world{step: Kind(cellrun.Kind()).New().(*Step), out: map[string]*bytes.Buffer{}}
-	w.step.Decode = DecodeSweep{Concurrency: []int{1, 8}, ISL: 64, OSL: 16, PromptsPerStream: 4, MinPrompts: 8}
+	w.step.Decode = DecodeSweep{Concurrency: []int{1, 8}, ISL: 64, OSL: 16, PromptsPerStream: 4, MinPrompts: 12}
 	w.step.Prefill = PrefillSweep{ISL: []int{512}, Concurrency: 1, Prompts: 6}
 	w.env = &steps.Env{
 		Campaign: steps.Campaign{Name: "test", RunID: "run-1"}, Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), Now: time.Now,
@@ -162,6 +162,7 @@ func TestSweepAndImport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	grounded := 0
 	for _, p := range sweep.Points {
 		if p.Analysis == nil || p.Measurement.Status != perf.Full {
 			t.Fatalf("%s: %s %s %v", p.Cell, p.NotAnalysed, p.Reason, p.Measurement)
@@ -169,11 +170,25 @@ func TestSweepAndImport(t *testing.T) {
 		if p.Measurement.Server == nil || p.Measurement.Server.PrefixHitRate == nil || *p.Measurement.Server.PrefixHitRate != 0 {
 			t.Errorf("%s was not cold", p.Cell)
 		}
+		switch {
+		case p.DCGM == nil:
+			t.Errorf("%s has no GPU counters: %s", p.Cell, p.NoDCGM)
+		case p.DCGM.Rigor == "L3": // of short cells, the longest only
+			grounded++
+			// Both tell of the same bytes: those that the model predicts for the
+			// tokens that came, and those that the simulation moved in its steps.
+			if got, want := 100**p.DCGM.DRAM, p.Analysis.HBMPctPred; got < want-8 || got > want+8 {
+				t.Errorf("%s: memory was active %.1f%%, and %.1f%% are predicted", p.Cell, got, want)
+			}
+		}
 		if a := p.Analysis; p.Kind == roofline.Decode && (a.HBMPctPred < 55 || a.HBMPctPred > 72) {
 			t.Errorf("%s: predicted HBM %.1f%% at a batch of %.1f, %g ms", p.Cell, a.HBMPctPred, a.BEff, a.MeasuredMS)
 		} else if p.Kind == roofline.Prefill && (*a.MFU < 0.4 || *a.MFU > 0.72) {
 			t.Errorf("%s: MFU %.2f, %g ms", p.Cell, *a.MFU, a.MeasuredMS)
 		}
+	}
+	if grounded == 0 {
+		t.Error("no cell has GPU counters of level L3")
 	}
 }
 

@@ -89,7 +89,10 @@ func logTicks(low, high float64) []float64 {
 
 // tickText prints a tick: 0.05, 20, 1,500.
 func tickText(v float64) string {
-	text := strconv.FormatFloat(math.Round(v*1e9)/1e9, 'f', -1, 64)
+	if v = math.Round(v*1e9) / 1e9; v == 0 {
+		v = 0 // a negative zero prints a minus
+	}
+	text := strconv.FormatFloat(v, 'f', -1, 64)
 	whole, rest, dot := strings.Cut(text, ".")
 	for i := len(whole) - 3; i > 0 && whole[i-1] != '-'; i -= 3 {
 		whole = whole[:i] + "," + whole[i:]
