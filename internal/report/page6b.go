@@ -69,7 +69,7 @@ func checksOf(r perf.Row) []dcgm.Check {
 func (v *view) pageGrounded() (*page6b, string) {
 	p := &page6b{}
 	gaps := map[string]*groundedGap{}
-	for _, r := range v.rows {
+	for _, r := range withoutSwept(v.rows) {
 		if r.Text("agg") != "trial" || r.IsNull("dcgm_quality") {
 			continue
 		}
@@ -111,7 +111,7 @@ func (v *view) checkProblems() []checkProblem {
 	for _, name := range dcgm.CheckNames() {
 		var cells []string
 		text := ""
-		for _, r := range v.rows {
+		for _, r := range withoutSwept(v.rows) {
 			if r.Text("agg") != "trial" {
 				continue
 			}
@@ -199,7 +199,7 @@ func markOf(c dcgm.Check) checkMark {
 func (v *view) predictedAgainstMeasured() []figure {
 	var out []chart.Series
 	most := 0.0
-	for _, r := range v.rows {
+	for _, r := range withoutSwept(v.rows) {
 		predicted, ok := r.Float("hbm_pct_pred")
 		measured, okM := r.Float("dcgm_dram")
 		if !ok || !okM || r.Text("agg") != "trial" {

@@ -90,10 +90,19 @@ func rooflineRow(in *steps.Input, sum digest.Digest, sweep *roofline.Sweep, p *r
 	return r
 }
 
-// rooflineCounters fills the columns of GPU counters. Enough of them is
-// evidence of level L3.
+// rooflineCounters fills the columns of GPU counters. Those of the profiling
+// module are of rigor L3 only: a mean over two collections is no number of the
+// cell.
 func rooflineCounters(r perf.Row, d *roofline.DCGM) {
 	if d == nil {
+		return
+	}
+	r.SetInt("dcgm_n_eff_min", int64(d.NEff))
+	r.SetText("dcgm_quality", d.Quality)
+	r.SetBool("dcgm_grounded", d.Rigor == "L3")
+	r.SetText("sol_rigor", higherRigor(r.Text("sol_rigor"), d.Rigor))
+	setAbsent(r, "group:dcgm", d.Gap)
+	if d.Rigor != "L3" {
 		return
 	}
 	for column, v := range map[string]*float64{
@@ -101,9 +110,4 @@ func rooflineCounters(r perf.Row, d *roofline.DCGM) {
 	} {
 		r.SetFloatOf(column, v)
 	}
-	r.SetInt("dcgm_n_eff_min", int64(d.NEff))
-	r.SetText("dcgm_quality", d.Quality)
-	r.SetBool("dcgm_grounded", d.Rigor == "L3")
-	r.SetText("sol_rigor", higherRigor(r.Text("sol_rigor"), d.Rigor))
-	setAbsent(r, "group:dcgm", d.Gap)
 }
