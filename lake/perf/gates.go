@@ -135,7 +135,7 @@ func gatePlace(c *Cell, _ []Cell) ([]Refusal, string) {
 	}
 	slices.Sort(again)
 	return refuse(fmt.Sprintf("re-run %s on %s", strings.Join(again, ", "), places[0]),
-		"trials ran on %s; GPUs of one kind differ by 8 %% on average (Sinha et al., SC22)", strings.Join(parts, " and ")), ""
+		"trials ran on %s; GPUs of one kind differ by 8 %% on average (Sinha et al. 2022, arXiv 2208.11035)", strings.Join(parts, " and ")), ""
 }
 
 // place names the node of a row, and its GPUs if they are known.
