@@ -31,7 +31,6 @@ var csvStats = []struct {
 	{"min", func(d *perf.Dist) *float64 { return &d.Min }}, {"max", func(d *perf.Dist) *float64 { return &d.Max }},
 }
 
-// csvColumns are what a table may have, apart from the fields of a Setting.
 var csvColumns = func() []string {
 	names := []string{"config", "trial", "started_at", "ended_at", "duration_s", "completed", "failed", "input_tokens", "output_tokens",
 		"request_throughput_rps", "output_tps", "total_tps", "goodput_rps", "tps_per_user_median",
@@ -44,8 +43,10 @@ var csvColumns = func() []string {
 	return names
 }()
 
-// CSVTemplate is the first line of a table with what most runs have, and a
-// second one that says what is meant.
+// CSVColumns are what a table may have, apart from the fields of a Setting.
+func CSVColumns() []string { return slices.Clone(csvColumns) }
+
+// CSVTemplate is the first line of a table that has what most runs have.
 func CSVTemplate() string {
 	columns := []string{"config", "trial", "model", "hardware", "quant", "tp", "engine", "engine_version", "bench_backend", "bench_version",
 		"concurrency", "num_prompts", "isl", "osl", "duration_s", "completed", "failed", "input_tokens", "output_tokens",

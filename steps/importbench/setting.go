@@ -106,7 +106,9 @@ func (s *Step) setting(c *cell) (perf.Setting, []string, error) {
 				}
 				doubts = append(doubts, fmt.Sprintf("context_differs: %s: %s has %q, and %s has %q", name, t.name, value, before, was))
 			}
-			out[name], by[name] = value, t.name
+			if out[name] = value; before == "" {
+				by[name] = t.name
+			}
 		}
 	}
 	if err := nameHardware(out); err != nil {
