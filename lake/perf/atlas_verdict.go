@@ -20,21 +20,26 @@ var verdictColumns = []Column{
 // (0x4) is where a busy GPU usually is, and no fault.
 const throttled = 0x8 | 0x20 | 0x40 | 0x80
 
-// disturbed matches the checks on DCGM samples, and the doubts about a load,
-// that mean that something else was at work: load from elsewhere before or
-// beside the run (DC05, DC06), throttling (DC12), XID or memory errors (DC13).
-var disturbed = regexp.MustCompile(`\b(DC05|DC06|DC12|DC13|foreign_traffic|counts_differ|THROTTLED)\b`)
+// disturbed matches doubts that mean that another load was at work.
+var disturbed = regexp.MustCompile(`^(foreign_traffic|counts_differ): `)
 
-// physicalCause returns what disturbed a trial, as its own record tells; "" if
-// nothing is recorded.
+// physicalCause returns what disturbed a trial, as its own record tells: the
+// checks on DCGM samples that bar a verdict (load from elsewhere before or
+// beside the run, throttling, XIDs and memory errors), the clocks, and foreign
+// load. It is "" if nothing is recorded.
 func physicalCause(r Row) string {
 	var causes []string
 	if mask, ok := r.Int("throttle_mask"); ok && mask&throttled != 0 {
 		causes = append(causes, fmt.Sprintf("throttled (reasons %#x)", mask))
 	}
-	for _, text := range append(r.List("doubts"), r.Text("dcgm_quality")) {
-		if disturbed.MatchString(text) {
-			causes = append(causes, text)
+	dcgm, _ := r.Extra()["dcgm"].(map[string]any)
+	bars, _ := dcgm["no_verdict"].([]any)
+	for _, text := range bars {
+		causes = append(causes, fmt.Sprint(text))
+	}
+	for _, d := range r.List("doubts") {
+		if disturbed.MatchString(d) {
+			causes = append(causes, d)
 		}
 	}
 	return strings.Join(unique(causes), "; ")

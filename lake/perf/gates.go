@@ -239,7 +239,7 @@ func gateDisturbed(c *Cell, _ []Cell) ([]Refusal, string) {
 		if cause := physicalCause(r); cause != "" {
 			why = append(why, trialName(r)+": "+cause)
 		}
-		if r.IsNull("throttle_mask") {
+		if r.IsNull("throttle_mask") && r.Extra()["dcgm"] == nil {
 			grounded = false
 		}
 	}

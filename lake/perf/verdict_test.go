@@ -111,7 +111,9 @@ func TestGates(t *testing.T) {
 		{"slowdown", "V06", "fell", set(func(r Row) { r.SetText("steady_class", Slowdown) })},
 		{"steadiness unknown", "V06", "trial 1: whether throughput was steady is not known", set(func(r Row) { r.SetText("steady_class", "") })},
 		{"throttled", "V07", "trial 1: throttled (reasons 0x40)", set(func(r Row) { r.SetInt("throttle_mask", 0x40) })},
-		{"XID", "V07", "DC13", set(func(r Row) { r.SetText("dcgm_quality", "fail: DC13 XID 79 in the window") })},
+		{"XID", "V07", "trial 1: DC13: gpu-07/3: XID 79", set(func(r Row) {
+			r.SetJSON("extra_json", map[string]any{"dcgm": map[string]any{"no_verdict": []string{"DC13: gpu-07/3: XID 79"}}})
+		})},
 		{"a neighbour", "V07", "foreign_traffic", set(func(r Row) { r.addDoubt("foreign_traffic: the server was working on 3 requests before the load") })},
 		{"errors", "V08", "1.5 % of the requests failed", set(func(r Row) { r.SetFloat("error_rate", 0.015) })},
 		{"short outputs", "V08", "outputs are 12 %", set(func(r Row) { r.SetFloat("osl_mismatch_pct", 12) })},
