@@ -1,6 +1,6 @@
 # The two commands: `make run` and `make test`. Both work on a fresh Debian
 # machine with Go, a C compiler, Python 3.11 and root.
-.PHONY: build run test check race fuzz bench bench-import pictures deps clean
+.PHONY: build run test check race fuzz bench bench-import bench-fidelity pictures deps clean
 
 build: bin/pipeline
 
@@ -40,6 +40,10 @@ bench: build
 # Reading a million records of AIPerf, beside DuckDB and pandas; 5 GB of disk.
 bench-import:
 	tools/bench.sh import
+
+# native, AIPerf and guidellm against a server that knows when it wrote each token.
+bench-fidelity:
+	tools/bench.sh fidelity
 
 # The pictures of the README, from a real run.
 pictures: build

@@ -30,3 +30,7 @@ if is import; then
 	echo "## A million records of AIPerf to percentiles, beside DuckDB and pandas"
 	tools/bench_import.py ${REQUESTS:-1000000}
 fi
+if is fidelity; then
+	echo "## Three load generators against a server that knows when it wrote each token"
+	go test -run '^$' -bench Drivers -benchtime 1x -timeout 60m ./steps/cellrun
+fi

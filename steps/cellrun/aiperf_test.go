@@ -63,7 +63,7 @@ func (b *bench) artifacts(t *testing.T) map[string]string {
 func TestAIPerfReplaysConversations(t *testing.T) {
 	path := realparts.AIPerf(t)
 	const key = "sk-very-secret"
-	url := startSim(t, key)
+	url := startServer(t, asSim, simKey+"="+key)
 	b := newBench(t, http.NotFoundHandler())
 	b.step.Driver, b.step.AIPerf.Path = aiperfName, path
 	b.step.Concurrency, b.step.NumPrompts, b.step.Warmup, b.step.OSL = 2, 6, 2, 5
@@ -125,7 +125,7 @@ func TestAIPerfOpenLoop(t *testing.T) {
 	b.step.Driver, b.step.AIPerf.Path = aiperfName, realparts.AIPerf(t)
 	b.step.Concurrency, b.step.RequestRate, b.step.NumPrompts, b.step.Warmup, b.step.Turns = 0, 20, 30, 0, 3
 	b.step.SharedPrefix, b.step.SLO.TTFTms, b.step.AIPerf.Args = 32, 1000, []string{"--slice-duration", "1"}
-	b.setup(t, endpoint.Access{URL: startSim(t, "")}, nil)
+	b.setup(t, endpoint.Access{URL: startServer(t, asSim)}, nil)
 	m := b.measured(t)
 	if m.Summary.Requests != 30 || m.Summary.Goodput == nil || m.Summary.TTFTIntended == nil || m.Setting["arrival"] != perf.Poisson {
 		t.Errorf("summary %+v", m.Summary)

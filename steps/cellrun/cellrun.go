@@ -98,6 +98,31 @@ their recorded answers as history and their recorded lengths as what is asked.
 isl, turns and shared_prefix are those of the data set then. No request is sent
 twice: a data set with too few is refused, unless repeat is set.
 
+The driver measures: native, the load generator of this program, or a tool that
+others wrote. Whatever it is, the endpoint is looked at before and after, the
+server's metrics are read around the load and during it, and the requests are
+judged alike. aiperf runs "aiperf profile", one load a call, with prompts that
+do not repeat; "pipeline tools install aiperf" installs the version that the key
+names. vllm-bench runs "vllm bench serve" of a vLLM that is installed, whose
+version must be given.
+
+    - id: checked
+      uses: cell_run
+      in: {server: server, setup: setup}
+      with:
+        concurrency: 16
+        num_prompts: 160
+        cross_check: aiperf
+        aiperf: {tokenizer_dir: tokenizer/, args: [--slice-duration, "10"]}
+
+With cross_check a second driver measures the same load after the first. What
+they differ by, in TTFT, TPOT, throughput and tokens, is in cross_check of the
+measurement, in the row of the cell and on the page; more than 5 % is a doubt.
+
+A load in which nothing moves, by the client and by the server's counters, is
+cut after stall_timeout; a tool that hangs, after start_timeout or tool_timeout,
+with all that it started. What was seen by then stays, as a part.
+
 Its phases are pre metrics, run (prompts and warm-up), monitor (the measured
 requests), post metrics and download; a spec may give them numbers with phase.
 

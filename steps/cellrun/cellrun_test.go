@@ -50,7 +50,7 @@ func (file) Close() error { return nil }
 
 type handler struct{ http.Handler } // one concrete type for atomic.Value
 
-func newBench(t *testing.T, h http.Handler) *bench {
+func newBench(t testing.TB, h http.Handler) *bench {
 	t.Helper()
 	b := &bench{written: map[string]*bytes.Buffer{}}
 	b.handler.Store(handler{h})
@@ -94,7 +94,7 @@ func newSim(t *testing.T, c vllmsim.Config) *vllmsim.Server {
 }
 
 // setup does what the kind init does.
-func (b *bench) setup(t *testing.T, access endpoint.Access, declared map[string]string) {
+func (b *bench) setup(t testing.TB, access endpoint.Access, declared map[string]string) {
 	t.Helper()
 	if access.URL == "" {
 		access.URL = b.url
@@ -124,7 +124,7 @@ func (b *bench) setup(t *testing.T, access endpoint.Access, declared map[string]
 	}
 }
 
-func (b *bench) run(t *testing.T) (perf.Measurement, error) {
+func (b *bench) run(t testing.TB) (perf.Measurement, error) {
 	t.Helper()
 	b.step.Complete()
 	if err := b.step.Check(); err != nil {
