@@ -2,6 +2,7 @@ package conversation
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"hash"
 	"slices"
 
@@ -29,6 +30,14 @@ type Spread struct {
 	P90  int     `json:"p90"`
 	P99  int     `json:"p99"`
 	Max  int     `json:"max"`
+}
+
+// String prints a spread for people.
+func (s *Spread) String() string {
+	if s == nil {
+		return "not counted"
+	}
+	return fmt.Sprintf("min %d, mean %.1f, p50 %d, p90 %d, p99 %d, max %d", s.Min, s.Mean, s.P50, s.P90, s.P99, s.Max)
 }
 
 // A Tally counts the conversations that pass, and digests them. The zero Tally

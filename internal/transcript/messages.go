@@ -112,11 +112,24 @@ func (r *Reader) message(b *builder, m row) error {
 	}
 	if isText || isTexts { // AIPerf: each is a turn
 		b.end()
+		r.aiperfExtras(m)
 	}
 	if n := number(m["output_length"]); n > 0 && len(b.turns) > 0 {
 		b.turns[len(b.turns)-1].OSL = n
 	}
 	return nil
+}
+
+// aiperfExtras counts what a turn of AIPerf holds besides its text.
+func (r *Reader) aiperfExtras(m row) {
+	if first(m, "image", "images", "audio", "audios", "video", "videos") != nil {
+		r.drop("image, sound or video of a turn was left out")
+	}
+	for _, name := range []string{"delay", "timestamp"} {
+		if n, ok := m[name].(json.Number); ok && n != "0" {
+			r.drop("delay or time of a turn was left out: turns follow each other at once")
+		}
+	}
 }
 
 // ownTurn reads a turn of conversations.jsonl.

@@ -67,7 +67,7 @@ named with columns.
 
 With seed the conversations are drawn and shuffled, else they come in the order
 of the source. What is left out or changed is counted in dataset.json, and rows
-that are left out are a doubt. Tokens are counted by the source, or estimated
+that are left out are a doubt; pipeline runs logs last data lists all. Tokens are counted by the source, or estimated
 from characters; what the server counts is in each measurement.
 `
 
@@ -163,8 +163,11 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 	if err != nil {
 		return explain(err)
 	}
+	env.Log.Info("data set", "name", d.Name, "revision", d.Revision, "split", d.Split, "digest", d.Digest, "tokens", d.Tokens,
+		"conversations", d.Summary.Conversations, "turns", d.Summary.Turns, "isl", d.Summary.ISL, "osl", d.Summary.OSL)
 	left := 0
 	for _, drop := range d.Dropped {
+		env.Log.Info("left out or changed", "count", drop.Count, "why", drop.Why)
 		if strings.HasPrefix(drop.Why, transcript.RowLeftOut) {
 			left += drop.Count
 		}
