@@ -104,19 +104,21 @@ func (s *Store) Writable() error { return s.readOnly }
 func (s *Store) Mended() []string { return s.said }
 
 func (s *Store) makeFolders() error {
+	// The last folder to be made tells that all are there: a process that was
+	// killed half-way leaves the rest to the next one.
 	if _, err := os.Stat(s.Path("records", "ff")); err == nil {
 		return s.probeWrite()
+	}
+	for _, top := range []string{"locks", "tmp", "quarantine", "runs"} {
+		if err := os.MkdirAll(s.Path(top), 0o777); err != nil {
+			return err
+		}
 	}
 	for _, top := range []string{"blobs", "records"} {
 		for i := range 256 {
 			if err := os.MkdirAll(s.Path(top, fmt.Sprintf("%02x", i)), 0o777); err != nil {
 				return err
 			}
-		}
-	}
-	for _, top := range []string{"locks", "tmp", "quarantine", "runs"} {
-		if err := os.MkdirAll(s.Path(top), 0o777); err != nil {
-			return err
 		}
 	}
 	return nil

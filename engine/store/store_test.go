@@ -260,6 +260,37 @@ func mount(t *testing.T, dir, options string) {
 	})
 }
 
+// A process that is killed while it makes the folders leaves some of them, and
+// the next one must make the rest. A file in the place of a folder stops the
+// making there as a kill would.
+func TestFoldersHalfMade(t *testing.T) {
+	for _, at := range []string{"locks", "tmp", "quarantine", "runs", "blobs", "records"} {
+		home := filepath.Join(t.TempDir(), "home")
+		if err := os.Mkdir(home, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		stop := filepath.Join(home, at)
+		if err := os.WriteFile(stop, nil, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(home, Options{}); err == nil {
+			t.Fatalf("a file named %s was taken for a folder", at)
+		}
+		if err := os.Remove(stop); err != nil {
+			t.Fatal(err)
+		}
+		s := open(t, home, Options{})
+		if err := s.Writable(); err != nil {
+			t.Errorf("stopped at %s, then: %v", at, err)
+		}
+		for _, folder := range []string{"locks", "tmp", "quarantine", "runs", "blobs/ff", "records/ff"} {
+			if _, err := os.Stat(filepath.Join(home, folder)); err != nil {
+				t.Errorf("stopped at %s, then: %v", at, err)
+			}
+		}
+	}
+}
+
 func TestReadOnly(t *testing.T) {
 	home := t.TempDir()
 	mount(t, home, "size=4m")
