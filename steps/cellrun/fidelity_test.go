@@ -54,6 +54,8 @@ func (s *truth) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/v1/models":
 		fmt.Fprint(w, `{"object":"list","data":[{"id":"truth","object":"model","max_model_len":100000}]}`)
+	case r.URL.Path == "/health":
+		fmt.Fprint(w, "ok")
 	case r.URL.Path == "/truth":
 		_ = json.NewEncoder(w).Encode(s.told())
 	case strings.HasSuffix(r.URL.Path, "/completions"):
