@@ -48,6 +48,7 @@ func (a *app) runsCmd() *cobra.Command {
 				return a.runsLogs(given[0], node)
 			},
 		},
+		a.runsCopyCmd(),
 	)
 	return cmd
 }

@@ -71,3 +71,35 @@ func TestBlank(t *testing.T) {
 		}
 	}
 }
+
+// The counters file that is offered to users has every field that a capture
+// asks for, but those of newer DCGM only.
+func TestCountersFileSuffices(t *testing.T) {
+	text, err := os.ReadFile("../../configs/dcgm-counters.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	offered := map[Field]bool{}
+	for _, line := range strings.Split(string(text), "\n") {
+		name, rest, ok := strings.Cut(line, ",")
+		if strings.HasPrefix(line, "#") || !ok {
+			continue
+		}
+		f, known := FieldNamed(name)
+		if !known && !strings.Contains(rest, "label") {
+			t.Errorf("%s is no known field", name)
+		}
+		offered[f] = true
+		if info, _ := f.Info(); known && info.Counter != strings.Contains(rest, "counter,") {
+			t.Errorf("%s is a counter: %v", name, info.Counter)
+		}
+	}
+	for _, f := range Asked() {
+		if f >= SMCyclesElapsed && f < 2000 { // not in every DCGM: an exporter would refuse to start
+			continue
+		}
+		if !offered[f] {
+			t.Errorf("%s is asked for, and not offered", f)
+		}
+	}
+}

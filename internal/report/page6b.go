@@ -221,11 +221,12 @@ func (v *view) predictedAgainstMeasured() []figure {
 	if len(out) == 0 {
 		return nil
 	}
+	out = append(out, chart.Series{Name: "measured = predicted", Bound: true, Of: len(out), Points: []chart.Point{{}, {X: most, Y: most}}})
 	c := chart.Chart{
 		ID: "hbm", Title: "Memory activity: predicted by the model, and measured",
 		X:      chart.Axis{Label: "predicted: least that decode must move, % of the bandwidth"},
 		Y:      chart.Axis{Label: "measured: memory active, %"},
-		Series: out, Diagonal: most,
+		Series: out,
 	}
 	return []figure{v.figure(c, 640, "A point a trial. On the dashed line all traffic is what decode must move at least; above it there is prefill and what the model leaves out. Below it the samples are of other GPUs, or the batch or the number formats are others (DC07).")}
 }

@@ -126,15 +126,19 @@ func (r *run) keep(t *testing.T, dir string) {
 // measured is a measurement over a window, of which all but two seconds at
 // each end are steady.
 func measured(from, to time.Time, setting perf.Setting) *perf.Measurement {
+	return measuredBut(2*time.Second, from, to, setting)
+}
+
+func measuredBut(edge time.Duration, from, to time.Time, setting perf.Setting) *perf.Measurement {
 	tps := 1000.0
-	steady := to.Sub(from) - 4*time.Second
+	steady := to.Sub(from) - 2*edge
 	s := perf.Summary{DurationS: steady.Seconds(), Requests: 100, InputTokens: 400_000, OutputTokens: tps * steady.Seconds(), OutputThroughput: &tps}
 	if setting == nil {
 		setting = perf.Setting{"tp": "4", "pp": "1", "dp": "1", "ceiling_key": "h200_sm90", "node": "gpu-07", "gpu_uuids": perf.Unknown}
 	}
 	return &perf.Measurement{
 		Schema: perf.MeasurementSchema, Status: perf.Full, Setting: setting, Start: from.UTC(), End: to.UTC(), Summary: s, Steady: &s,
-		Window: &perf.Window{FromNS: 2e9, ToNS: int64(to.Sub(from)) - 2e9, Method: "all streams busy"},
+		Window: &perf.Window{FromNS: int64(edge), ToNS: int64(to.Sub(from) - edge), Method: "all streams busy"},
 	}
 }
 

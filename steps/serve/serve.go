@@ -112,6 +112,7 @@ type Faults struct {
 	NoTokenize     bool           `json:"no_tokenize" key:"yes" doc:"There is no /tokenize."`
 	NoMetrics      bool           `json:"no_metrics" key:"yes" doc:"There is no /metrics."`
 	NoServerInfo   bool           `json:"no_server_info" key:"yes" doc:"There is no /server_info, as with vLLM outside of development mode."`
+	DCGM           string         `json:"dcgm" key:"yes" doc:"What is wrong with the GPU counters: thermal, idle, co_tenant, … (pipeline sim --help lists all), separated by commas."`
 }
 
 // Check refuses what cannot be opened.
@@ -248,7 +249,7 @@ func (s *Step) config() vllmsim.Config {
 	c.Faults = vllmsim.Faults{
 		ErrorRate: f.ErrorRate, StallRate: f.StallRate, Stall: time.Duration(f.Stall), ResetRate: f.ResetRate,
 		SlowStart: time.Duration(f.SlowStart), CoalesceTokens: f.CoalesceTokens, CrashAfter: f.CrashAfter,
-		NoUsage: f.NoUsage, NoTokenize: f.NoTokenize, NoMetrics: f.NoMetrics, NoServerInfo: f.NoServerInfo,
+		NoUsage: f.NoUsage, NoTokenize: f.NoTokenize, NoMetrics: f.NoMetrics, NoServerInfo: f.NoServerInfo, DCGM: f.DCGM,
 	}
 	return c
 }

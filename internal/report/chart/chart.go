@@ -24,9 +24,6 @@ type Chart struct {
 	X, Y   Axis
 	Series []Series
 	Stamp  string // printed large and pale behind the points; "" is none
-	// Diagonal draws a dashed line from zero to where both axes have this value;
-	// 0 is none.
-	Diagonal float64
 }
 
 // An Axis is one direction of a chart.
@@ -129,7 +126,6 @@ func (c Chart) SVG(w, h int) string {
 		fmt.Fprintf(d, `<text class="stamp" x="%s" y="%s" font-size="%s" text-anchor="middle">%s</text>`,
 			px(d.plot.x1+d.plot.width()/2), px(d.plot.y1+d.plot.height()/2+size/3), px(size), esc(c.Stamp))
 	}
-	d.diagonal()
 	d.joins()
 	d.bars()
 	d.marks()
