@@ -169,16 +169,24 @@ func (e *evidence) read(s *Series, rows map[int64]map[Field]float64, count *Drop
 // same reports whether two scrapes saw one collection: all profiling fields
 // are equal to the bit. A source without any is compared by all its fields.
 func same(a, b map[Field]float64) bool {
-	profiling := func(m map[Field]float64) map[Field]float64 {
-		p := maps.Clone(m)
-		maps.DeleteFunc(p, func(f Field, _ float64) bool { return !f.Profiling() })
-		return p
+	inA, equal := 0, true
+	for f, v := range a {
+		if f.Profiling() {
+			w, ok := b[f]
+			inA++
+			equal = equal && ok && v == w
+		}
 	}
-	pa, pb := profiling(a), profiling(b)
-	if len(pa) == 0 && len(pb) == 0 {
+	inB := 0
+	for f := range b {
+		if f.Profiling() {
+			inB++
+		}
+	}
+	if inA+inB == 0 {
 		return maps.Equal(a, b)
 	}
-	return maps.Equal(pa, pb)
+	return equal && inA == inB
 }
 
 // estimate finds the collect interval: the median time between two changes of

@@ -341,3 +341,27 @@ func TestChoose(t *testing.T) {
 		}
 	}
 }
+
+func TestCaptureRoundTrip(t *testing.T) {
+	s := scrape(t, "dcgm_exporter_t4_driver580.txt")
+	text, err := NewCapture(Source{Kind: FromScrape, Host: "gpu-07:9400"}, s, 3).JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, again, err := ReadCapture(text)
+	if err != nil || c.Lost != 3 || c.Versions["driver"] != "580.105.08" || lines(again) != lines(s) || lines(s) == "" {
+		t.Errorf("%v: %+v\n%s", err, c, lines(again))
+	}
+	if _, _, err := ReadCapture([]byte(`{"schema":"x"}`)); err == nil || !strings.Contains(err.Error(), `the schema is "x"`) {
+		t.Error(err)
+	}
+}
+
+func FuzzReadCapture(f *testing.F) {
+	f.Add([]byte(`{"schema":"dcgm-samples/v1","gpus":[{"uuid":"GPU-a","index":0}],"series":[{"field_id":1005,"gpu":"GPU-a","t0_ms":1,"dt_ms":"0 5","v":"0.5 0.6"}]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if _, s, err := ReadCapture(text); err == nil {
+			s.Series() // must not panic
+		}
+	})
+}

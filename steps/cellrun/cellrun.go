@@ -175,7 +175,7 @@ type Step struct {
 	ToolTimeout    steps.Duration `json:"tool_timeout" key:"no" min:"1s" doc:"How long a tool may run; all that it started is ended then."`
 	ReadyTimeout   steps.Duration `json:"ready_timeout" key:"no" min:"0s" doc:"How long the endpoint may take to answer before and after the load."`
 	ScrapeInterval steps.Duration `json:"scrape_interval" key:"no" min:"10ms" doc:"Between two looks at the server's gauges."`
-	DCGMInterval   steps.Duration `json:"dcgm_interval" key:"no" min:"10ms" doc:"Between two looks at the exporter of GPU counters, if the endpoint names one; longer while it shows nothing new."`
+	DCGMInterval   steps.Duration `json:"dcgm_interval" key:"no" min:"0s" doc:"Between two looks at the exporter of GPU counters, if the endpoint names one; longer while it shows nothing new. 0 is never."`
 }
 
 // SLO are limits that a good request keeps.

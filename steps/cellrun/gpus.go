@@ -42,9 +42,9 @@ type gpuWatch struct {
 }
 
 // watchGPUs starts to scrape, and returns when the quiet time before the load
-// is over; nil if the endpoint names no exporter.
+// is over; nil if the endpoint names no exporter, or nobody wants to look.
 func watchGPUs(ctx context.Context, env *steps.Env, pages []string, every time.Duration) *gpuWatch {
-	if len(pages) == 0 {
+	if len(pages) == 0 || every <= 0 {
 		return nil
 	}
 	w := &gpuWatch{env: env}

@@ -62,7 +62,7 @@ const doc = `One node a cell: give it the axes of the cells.
       with: {prometheus: {url: 'http://prometheus:9090'}, collect_interval: 1s}
 
 Samples come from Prometheus, if its address is given; else from a dump of
-dcgmi dmon, if one is named; else from what is wired to the port telemetry; else
+dcgmi dmon, or a file of AIPerf's telemetry, if one is named; else from what is wired to the port telemetry; else
 from the cell itself, which keeps what the exporters of its endpoint showed
 (dcgm_urls of the step serve) and what AIPerf wrote.
 
@@ -94,6 +94,7 @@ type Step struct {
 	Source          string         `json:"source" key:"yes" enum:"auto,prometheus,dmon,telemetry,cell" doc:"Where samples come from. auto takes the first of these that there is."`
 	Prometheus      Prometheus     `json:"prometheus" key:"yes" doc:"The Prometheus server that scrapes dcgm-exporter."`
 	Dmon            Dmon           `json:"dmon" key:"yes" doc:"A dump of dcgmi dmon."`
+	Telemetry       steps.File     `json:"telemetry" key:"yes" doc:"AIPerf's gpu_telemetry_export.jsonl of the cell."`
 	Frozen          steps.File     `json:"frozen" key:"yes" doc:"A frozen file of the cell, or a folder of frozen files, to read instead."`
 	GPUs            []string       `json:"gpus" key:"yes" doc:"UUIDs of the cell's GPUs."`
 	Node            string         `json:"node" key:"yes" doc:"Node of the cell's GPUs, by host name."`

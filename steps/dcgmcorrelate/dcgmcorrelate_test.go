@@ -210,8 +210,14 @@ func TestAIPerfTelemetry(t *testing.T) {
 	m := measured(from, from.Add(4500*time.Millisecond), perf.Setting{"tp": "1", "pp": "1", "dp": "1", "gpu_uuids": "GPU-ef6ef310-f8e2-cef9-036e-8f12d59b5ffc"})
 	m.Window.FromNS, m.Window.ToNS = 0, 3_300_000_000
 	r := newRun(m)
+	r.step.Telemetry = "../../internal/dcgm/testdata/gpu_telemetry_export.jsonl"
+	named := r.ok(t)
+	r.step.Telemetry = ""
 	r.files[telemetryFile] = text
 	report := r.ok(t)
+	if named.Mean["power_w"] != report.Mean["power_w"] {
+		t.Errorf("named in the spec it reads %+v, of the cell %+v", named.Mean["power_w"], report.Mean["power_w"])
+	}
 	if report.Rigor != dcgm.RigorNone || !strings.Contains(report.Gap, "DC01: 0 samples for DCGM_FI_PROF_GR_ENGINE_ACTIVE") || !strings.Contains(strings.Join(report.Close, ""), "DCGM_FI_PROF_DRAM_ACTIVE") {
 		t.Errorf("rigor %s: %s; %q", report.Rigor, report.Gap, report.Close)
 	}

@@ -69,7 +69,10 @@ func (s *Step) find(ctx context.Context, env *steps.Env, c *cell) (f *found, why
 	case want(prometheus) && s.Prometheus.URL != "":
 		return s.ask(ctx, env, c)
 	case want(dmon) && s.Dmon.File != "":
-		f, err = s.dump(env)
+		f, err = s.file(env, "dmon.file", s.Dmon.File, dmonFile)
+		return f, "", "", err
+	case want(telemetry) && s.Telemetry != "":
+		f, err = s.file(env, "telemetry", s.Telemetry, telemetryFile)
 		return f, "", "", err
 	}
 	if want(telemetry) {
@@ -155,20 +158,20 @@ func (s *Step) readDmon(r io.Reader) (*found, error) {
 	return &found{samples: &d.Samples, source: dcgm.Source{Kind: dcgm.FromDmon}}, nil
 }
 
-// dump reads the dump that the spec names.
-func (s *Step) dump(env *steps.Env) (*found, error) {
-	path := env.Resolve(string(s.Dmon.File))
-	file, err := os.Open(path)
+// file reads a file that the spec names, as what a step writes under a name.
+func (s *Step) file(env *steps.Env, param string, file steps.File, as string) (*found, error) {
+	path := env.Resolve(string(file))
+	r, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("dmon.file: %w: %w", err, steps.ErrPermanent)
+		return nil, fmt.Errorf("%s: %w: %w", param, err, steps.ErrPermanent)
 	}
-	defer file.Close()
-	f, err := s.readDmon(file)
+	defer r.Close()
+	f, err := s.read(as, r)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", s.Dmon.File, err, steps.ErrPermanent)
+		return nil, fmt.Errorf("%s: %w: %w", file, err, steps.ErrPermanent)
 	}
 	f.source.File = filepath.Base(path)
-	if st, err := file.Stat(); err == nil {
+	if st, err := r.Stat(); err == nil {
 		f.source.Size = st.Size()
 	}
 	return f, nil
