@@ -14,7 +14,7 @@ import (
 
 func cellsOf(t *testing.T, path string) []Cell {
 	t.Helper()
-	found, err := Scan(path, "")
+	found, err := Scan(path, filepath.Base(path), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestGenAIBenchVersions(t *testing.T) {
 // The stage of a folder is a cell, the sum of the stages and what Prometheus
 // told are not.
 func TestInferencePerf(t *testing.T) {
-	found, err := Scan("testdata/inference-perf", "")
+	found, err := Scan("testdata/inference-perf", "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +298,7 @@ func TestScanFaults(t *testing.T) {
 		"binary":        {put("a/blob", "\x00\x01\x02\xff"), "", "blob: it is no report that is known"},
 		"folder, cut":   {filepath.Dir(put("c/cut.json", `[{"completed":`)), "", "cut.json: JSON value 1 is cut off"},
 	} {
-		found, err := Scan(c.path, c.format)
+		found, err := Scan(c.path, filepath.Base(c.path), c.format)
 		if err == nil {
 			_, err = found.Sources[0].Read()
 		}
@@ -309,7 +309,7 @@ func TestScanFaults(t *testing.T) {
 	log := put("d/server.log", "[INFO] 2026-08-01 hello\n{\"level\":\"info\"}\n== Serving Benchmark Result ==\nSuccessful requests: 1\n"+strings.Repeat("=", 50)+"\n")
 	structured := put("d/structured.log", "{\"level\":\"info\"}\nhello\n"+"== Serving Benchmark Result ==\nSuccessful requests: 1\n"+strings.Repeat("=", 50)+"\n")
 	for _, path := range []string{log, structured} {
-		if found, err := Scan(path, ""); err != nil || found.Sources[0].Format != vllmbench.FormatLog {
+		if found, err := Scan(path, filepath.Base(path), ""); err != nil || found.Sources[0].Format != vllmbench.FormatLog {
 			t.Errorf("%s: %+v %v", path, found, err)
 		}
 	}

@@ -69,7 +69,7 @@ type head struct {
 
 // A Source is a file that holds runs.
 type Source struct {
-	Path    string // below what was scanned, with slashes; for a file, its base name
+	Path    string // below what was scanned, with slashes; for a file, the name it was given
 	Format  string
 	file    string // its path on this machine
 	context string // the path of what describes it, "" if nothing does
@@ -87,11 +87,11 @@ type Skipped struct{ Path, Why string }
 // ErrNone says that a folder holds no report.
 var ErrNone = errors.New("no report is there")
 
-// Scan finds the sources in a file or a folder, apart from those below the
-// folders in but. With a format, all files must be of it. A file that holds
+// Scan finds the sources in a file, which is called name, or in a folder, apart
+// from those below the folders in but. With a format, all files must be of it. A file that holds
 // none is a fault if it is what was given, and is listed if it lies in a
 // folder; a folder without any is ErrNone.
-func Scan(root, format string, but ...string) (*Found, error) {
+func Scan(root, name, format string, but ...string) (*Found, error) {
 	if format != "" && !slices.Contains(FormatNames(), format) {
 		return nil, fmt.Errorf("format %.40q is not one of %s", format, strings.Join(FormatNames(), ", "))
 	}
@@ -100,11 +100,11 @@ func Scan(root, format string, but ...string) (*Found, error) {
 		return nil, err
 	}
 	if !st.IsDir() {
-		name, why, err := formatOf(root, format)
+		format, why, err := formatOf(root, format)
 		if err != nil || why != "" {
-			return nil, fmt.Errorf("%s: %w", filepath.Base(root), cmp.Or(err, errors.New(why)))
+			return nil, fmt.Errorf("%s: %w", name, cmp.Or(err, errors.New(why)))
 		}
-		return &Found{Sources: []Source{{Path: filepath.Base(root), Format: name, file: root}}}, nil
+		return &Found{Sources: []Source{{Path: name, Format: format, file: root}}}, nil
 	}
 	s := scan{root: root, format: format, but: but, found: &Found{}, contexts: map[string]string{}}
 	if err := filepath.WalkDir(root, s.visit); err != nil {

@@ -1,9 +1,11 @@
 package cellrun
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -96,8 +98,9 @@ func (x *external) run(ctx context.Context) (tool.End, error) {
 			x.follow(following)
 		}
 	}()
+	record := c.env.Command(append([]string{x.tool.Path}, x.args...)...)
 	r := tool.Run{
-		Path: x.tool.Path, Args: x.args, Dir: x.dir, Env: append(append([]string{"TMPDIR=" + temp}, c.trust()...), x.env...), Log: log,
+		Path: x.tool.Path, Args: x.args, Dir: x.dir, Env: append(append([]string{"TMPDIR=" + temp}, c.trust()...), x.env...), Log: io.MultiWriter(log, record.Stdout),
 		Secrets: []string{c.access.APIKey}, Limit: time.Duration(c.step.ToolTimeout), Grace: termGrace,
 		Line: func(s string) {
 			c.env.Log.Debug(x.tool.Name, "line", s)
@@ -108,6 +111,10 @@ func (x *external) run(ctx context.Context) (tool.End, error) {
 		},
 	}
 	end, err := r.Do(ctx)
+	if err != nil {
+		end.Code = -1
+	}
+	record.End(end.Code, cmp.Or(err, end.Cut))
 	stop()
 	<-followed
 	x.meter.end(ctx)

@@ -50,7 +50,7 @@ func (s *Step) cells(env *steps.Env, from string) ([]cell, error) {
 		}
 	}
 	for _, dir := range folders {
-		c, err := aiperfCell(from, dir)
+		c, err := s.aiperfCell(from, dir)
 		if err != nil {
 			return nil, err
 		}
@@ -75,10 +75,13 @@ func (s *Step) cells(env *steps.Env, from string) ([]cell, error) {
 	return cells, nil
 }
 
-func aiperfCell(from, dir string) (cell, error) {
+func (s *Step) aiperfCell(from, dir string) (cell, error) {
 	rel, err := filepath.Rel(from, dir)
 	if err != nil {
 		return cell{}, err
+	}
+	if rel == "." {
+		rel = s.Name
 	}
 	run, err := aiperf.Read(dir)
 	if err != nil {
@@ -135,7 +138,7 @@ func (s *Step) foreignCells(env *steps.Env, from string, folders []string) ([]ce
 		}
 		return nil, nil
 	}
-	found, err := foreign.Scan(from, format, folders...)
+	found, err := foreign.Scan(from, s.Name, format, folders...)
 	if errors.Is(err, foreign.ErrNone) && len(folders) > 0 {
 		return nil, nil
 	}

@@ -18,6 +18,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -80,12 +82,21 @@ const auto = "auto"
 // Step imports.
 type Step struct {
 	From         steps.File             `json:"from" key:"yes" required:"true" doc:"A report, or a folder of them."`
+	Name         string                 `json:"name" key:"yes" doc:"What rows call the report, if from is one file. Not set is the name of the file."`
 	Format       string                 `json:"format" key:"yes" enum:"auto,aiperf-artifacts,vllm-bench-json,guidellm-json,genai-bench-json,inference-perf-json,vllm-bench-log,csv" doc:"Format of the reports. auto finds it from what they hold."`
 	Path         string                 `json:"path" key:"yes" doc:"How the path of a report, below from, tells coordinates: {config}/c{concurrency}.json. {name} is a part without /, * any such part, ** any part."`
 	Context      map[string]steps.Value `json:"context" key:"yes" doc:"Fields of the setting, by their columns in atlas_v1: model, hardware, quant, tp, engine."`
 	AllowDiffer  []string               `json:"allow_differ" key:"yes" doc:"Fields in which the context may differ from what a report tells. The context stands, and the difference is a doubt."`
 	Simulated    bool                   `json:"simulated" key:"yes" doc:"The endpoint was a simulation."`
 	KeepRequests bool                   `json:"keep_requests" key:"yes" doc:"Write requests.jsonl."`
+}
+
+// Complete implements steps.Completer: what rows call a report is part of the
+// key, as a file's place is not.
+func (s *Step) Complete() {
+	if s.Name == "" {
+		s.Name = path.Base(filepath.ToSlash(string(s.From)))
+	}
 }
 
 // Check refuses what is no pattern and no field of a setting.

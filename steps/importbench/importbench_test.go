@@ -35,6 +35,7 @@ func run(t *testing.T, from string, set func(*Step)) imported {
 	if set != nil {
 		set(s)
 	}
+	s.Complete()
 	if err := s.Check(); err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +305,7 @@ func TestAIPerf(t *testing.T) {
 	if m.Status != perf.Full || m.Steady == nil || m.Summary.TTFT.N != 10 || bytes.Count(one.out[requestsFile].Bytes(), []byte("\n")) != m.Summary.Requests {
 		t.Errorf("%s %v %+v", m.Status, m.Reasons, m.Summary)
 	}
-	if m.Driver.Name != "aiperf" || m.Source.Format != aiperfFormat || m.Source.Path != "." || m.Source.SHA256.IsZero() {
+	if m.Driver.Name != "aiperf" || m.Source.Format != aiperfFormat || m.Source.Path != "run" || m.Source.SHA256.IsZero() {
 		t.Errorf("%+v %+v", m.Driver, m.Source)
 	}
 	put(t, dir, "c16.json", result(16, ttft100))

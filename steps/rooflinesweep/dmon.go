@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -60,6 +61,7 @@ type capture struct {
 	dmon *Dmon
 	env  *steps.Env
 	cmd  *exec.Cmd
+	log  *steps.Recording
 	done chan struct{} // closed when its output has ended
 	row  chan struct{} // closed at the first row
 
@@ -79,12 +81,14 @@ func (d *Dmon) start(ctx context.Context, env *steps.Env) (*capture, error) {
 	c.cmd = exec.CommandContext(ctx, args[0], args[1:]...)
 	c.cmd.Cancel = func() error { return c.cmd.Process.Signal(os.Interrupt) }
 	c.cmd.WaitDelay = dmonEnds
-	c.cmd.Stderr = &c.stderr
+	c.log = env.Command(args...)
+	c.cmd.Stderr = io.MultiWriter(&c.stderr, c.log.Stderr)
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
 	}
 	if err := c.cmd.Start(); err != nil {
+		c.log.End(-1, err)
 		return nil, fmt.Errorf("capture GPU counters with %s: %w", strings.Join(args, " "), err)
 	}
 	go func() {
@@ -108,6 +112,7 @@ func (c *capture) read(in *bufio.Scanner) {
 	seen := false
 	for in.Scan() {
 		now := c.env.Now().UnixMilli()
+		fmt.Fprintln(c.log.Stdout, in.Text())
 		c.mu.Lock()
 		if c.lines.Len() < dmonLines {
 			fmt.Fprintf(&c.lines, "%d\t%s\n", now, in.Text())
@@ -133,6 +138,7 @@ func (c *capture) stop(files map[string][]byte) {
 		<-c.done
 	}
 	err := c.cmd.Wait()
+	c.log.End(c.cmd.ProcessState.ExitCode(), err)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.lines.Len() == 0 {
