@@ -157,6 +157,9 @@ func (t *tally) eta(step int, now time.Time) time.Duration {
 // doing describes a running node: "5/9 run, 24/32 requests, TTFT 41 ms".
 func (t *tally) doing(id pipelines.NodeID) string {
 	phase, far := cmp.Or(t.phase[id], t.last[id].Phase), t.far(id)
+	if t.plan.Nodes[id].Kind.Effect == steps.Hold { // it is open, and its phase was to open it
+		phase = ""
+	}
 	if phase == "" || far == "" {
 		return phase + far
 	}

@@ -116,7 +116,7 @@ func TestPhases(t *testing.T) {
 	got := Phases([]Entry{
 		at(0, Phase, "pod", "2/10 pod"), at(3, Opened, "pod", ""),
 		at(3, Phase, "cells[n=1]", "4/10 pre"), at(4, Phase, "cells[n=1]", "5/10 run"), at(9, Tried, "cells[n=1]", ""),
-		at(9, Phase, "cells[n=2]", "4/10 pre"), at(11, Phase, "cells[n=2]", "5/10 run"),
+		at(9, Phase, "cells[n=2]", "4/10 pre"), at(10, Tried, "cells[n=2]", ""), at(10, Phase, "cells[n=2]", "4/10 pre"), at(11, Phase, "cells[n=2]", "5/10 run"),
 		at(12, Phase, "report", "10/10 report"), at(14, Released, "pod", ""), at(20, Tried, "report", ""),
 	})
 	want := []PhaseTime{{"2/10 pod", 1, 3 * time.Second}, {"4/10 pre", 2, 3 * time.Second}, {"5/10 run", 2, 14 * time.Second}, {"10/10 report", 1, 8 * time.Second}}

@@ -19,6 +19,7 @@ type PhaseTime struct {
 func Phases(entries []Entry) []PhaseTime {
 	var all []PhaseTime
 	in := make(map[string]Entry) // by node, how it came to the phase that it is in
+	been := make(map[[2]string]bool)
 	leave := func(node string, at time.Time) {
 		e, ok := in[node]
 		if !ok {
@@ -30,7 +31,10 @@ func Phases(entries []Entry) []PhaseTime {
 			all = append(all, PhaseTime{Phase: e.Text})
 			i = len(all) - 1
 		}
-		all[i].Nodes++
+		if at := [2]string{node, e.Text}; !been[at] { // a node that is tried again comes again
+			been[at] = true
+			all[i].Nodes++
+		}
 		all[i].Took += max(0, at.Sub(e.Time))
 	}
 	for _, e := range entries {
