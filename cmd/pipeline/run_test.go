@@ -73,3 +73,30 @@ func TestTallyCountsANodeOnce(t *testing.T) {
 		t.Errorf("the bar of a step that is done is %q", got)
 	}
 }
+
+// What a running node is doing begins with its phase, by the number that the
+// spec gives it, or else by the name that the step gives it. A Hold that is
+// open is not in the phase any more in which it was opened.
+func TestTallyTellsThePhase(t *testing.T) {
+	kind, hold := &steps.Kind{Name: "k", Effect: steps.Measure}, &steps.Kind{Name: "h", Effect: steps.Hold}
+	ta := newTally(&pipelines.Plan{
+		Steps: []pipelines.PlanStep{{ID: "a", Kind: kind, Nodes: []pipelines.NodeID{0}}, {ID: "b", Kind: hold, Nodes: []pipelines.NodeID{1}}},
+		Nodes: []pipelines.Node{{ID: 0, Name: "a", Kind: kind}, {ID: 1, Step: 1, Name: "b", Kind: hold}},
+	})
+	far := steps.Progress{Done: 3, Total: 8, Unit: "requests", Text: "TTFT 41 ms"}
+	for _, c := range []struct {
+		event engine.Event
+		want  string
+	}{
+		{engine.Event{Kind: engine.Progressed, Progress: &steps.Progress{Phase: "run"}}, "run"},
+		{engine.Event{Kind: engine.Phased, Text: "5/9 run"}, "5/9 run"},
+		{engine.Event{Kind: engine.Progressed, Progress: &far}, "5/9 run, 3/8 requests, TTFT 41 ms"},
+		{engine.Event{Kind: engine.NodeState, State: engine.Running}, "3/8 requests, TTFT 41 ms"},
+		{engine.Event{Kind: engine.Phased, Node: 1, Text: "2/9 bench pod"}, ""},
+	} {
+		ta.add(c.event)
+		if got := ta.doing(c.event.Node); got != c.want {
+			t.Errorf("%s: doing %q, want %q", c.event.Kind, got, c.want)
+		}
+	}
+}
