@@ -10,8 +10,12 @@ import (
 	"pipeline/lake/perf"
 )
 
-// Build finds the frontier of the rows of an atlas.
+// Build finds the frontier of the rows of an atlas. Rows of roofline sweeps are
+// evidence of their own page, and not cells of the campaign.
 func Build(rows []perf.Row, lib *sol.Library, config *Config) *Frontier {
+	if own := slices.DeleteFunc(slices.Clone(rows), swept); len(own) > 0 {
+		rows = own
+	}
 	b := &builder{config: config, cells: cellsOf(rows, lib, config), values: trialValues(rows)}
 	f := &Frontier{Schema: Schema, Cells: []Cell{}, Levers: []Lever{}, Refuted: []Lever{}}
 	for _, c := range b.cells {
@@ -24,6 +28,8 @@ func Build(rows []perf.Row, lib *sol.Library, config *Config) *Frontier {
 	b.state(f, rows)
 	return f
 }
+
+func swept(r perf.Row) bool { return r.Extra()["roofline"] != nil }
 
 type builder struct {
 	config *Config

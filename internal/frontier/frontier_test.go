@@ -380,3 +380,16 @@ func FuzzParseConfig(f *testing.F) {
 		}
 	})
 }
+
+// Rows of a roofline sweep are no cells of the campaign, unless there are no
+// others.
+func TestSweptRowsAreLeftOut(t *testing.T) {
+	own, swept := row("a", 1, llama70(), 64, 12, nil), row("sweep", 1, llama70(), 64, 12, nil)
+	swept.SetJSON("extra_json", map[string]any{"roofline": map[string]any{"kind": "decode"}})
+	if f := build(t, "", own, swept); len(f.Cells) != 1 || !strings.Contains(f.Cells[0].Cell, "config=a") {
+		t.Errorf("cells %+v", f.Cells)
+	}
+	if f := build(t, "", swept); len(f.Cells) != 1 {
+		t.Errorf("cells of the sweep alone %+v", f.Cells)
+	}
+}

@@ -25,7 +25,7 @@ var campaignColumns = []Column{
 	{"labels", JSON, GroupCampaign, "", "Labels of the spec.", false, false},
 	{"focus", Varchar, GroupCampaign, "", "latency, throughput or mixed.", false, false},
 	{"simulated", Boolean, GroupCampaign, "", "At least one row is of a simulated endpoint.", false, false},
-	{"sol_rigor", Varchar, GroupCampaign, "", "Lowest rigor over the rows: L4, L3, L1 or none.", false, false},
+	{"sol_rigor", Varchar, GroupCampaign, "", "Lowest rigor over the FULL cells, roofline sweeps apart: L4, L3, L1 or none.", false, false},
 	{"sol_rigor_counts", JSON, GroupCampaign, "", "Rows by rigor.", false, false},
 	{"sol_complete", Boolean, GroupCampaign, "", "Each page is rendered or its omission recorded, and each FULL cell with a known ceiling stands on the Speed-of-Light page: a complete record, not a high rigor.", false, false},
 	{"sol_missing", JSON, GroupCampaign, "", "Pages omitted: [{page, why, how_to_get}].", false, false},

@@ -87,13 +87,16 @@ func (p *publication) names(r perf.Row) {
 	r.SetList("warnings", slices.Compact(warnings))
 }
 
-// rigor sets the lowest sol_rigor of the rows that have numbers.
+// rigor sets the lowest sol_rigor of the rows that have numbers. Rows of
+// roofline sweeps, which are evidence and no cells of the campaign, count only
+// where there are no others.
 func (p *publication) rigor(r perf.Row) {
 	order := []string{"none", "L1", "L3", "L4"}
 	counts, lowest, grounded := map[string]any{}, len(order)-1, true
 	measured := 0
+	own := slices.ContainsFunc(p.atlas, func(row perf.Row) bool { return row.Text("agg") == "trial" && row.Extra()["roofline"] == nil })
 	for _, row := range p.atlas {
-		if row.Text("agg") != "trial" || row.Text("status") != string(perf.Full) {
+		if row.Text("agg") != "trial" || row.Text("status") != string(perf.Full) || row.Extra()["roofline"] != nil && own {
 			continue
 		}
 		level := cmp.Or(row.Text("sol_rigor"), "none")

@@ -97,3 +97,19 @@ func TestSoLComplete(t *testing.T) {
 		t.Errorf("sol_complete %t, sol_missing %s", complete, c.Text("sol_missing"))
 	}
 }
+
+// A sweep without counters does not lower the rigor of a campaign's cells.
+func TestRigorLeavesSweepsOut(t *testing.T) {
+	grounded, swept := rows(nil)[0], rows(nil)[0]
+	grounded.SetText("sol_rigor", "L3")
+	grounded.SetBool("dcgm_grounded", true)
+	swept.SetText("cell_id", "concurrency=4,roofline=prefill")
+	swept.SetJSON("extra_json", map[string]any{"roofline": map[string]any{"kind": "prefill"}})
+	for want, all := range map[string][]perf.Row{"L3": {grounded, swept}, "none": {swept}} {
+		w := newWorld(t, all)
+		w.run()
+		if c := w.lakes["/home/lake"]["campaign_v1/glm"].rows[0]; c.Text("sol_rigor") != want {
+			t.Errorf("rigor of %d rows is %s, want %s", len(all), c.Text("sol_rigor"), want)
+		}
+	}
+}
