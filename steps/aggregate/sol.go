@@ -1,7 +1,6 @@
 package aggregate
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -136,7 +135,7 @@ func (f *floorRow) fill() error {
 	if n, ok := f.Int("gpu_count"); ok && setting != nil {
 		setting["gpu_count"] = fmt.Sprint(n)
 	}
-	if scale := timeScale(setting); scale != "" && scale != "1" {
+	if scale := sol.TimeScale(setting); scale != "" && scale != "1" {
 		return fmt.Errorf("SOL_TIME_SCALE: the simulation ran at time_scale %s, and floors are of real time", scale)
 	}
 	d, notes, err := f.lib.Deployment(setting)
@@ -159,16 +158,6 @@ func (f *floorRow) fill() error {
 	f.shares(d, load, floors)
 	f.judge(d, load)
 	return nil
-}
-
-// timeScale is what a simulation says of its clock, "" if nothing.
-func timeScale(s perf.Setting) string {
-	var args map[string]any
-	if json.Unmarshal([]byte(s["serve_args"]), &args) != nil {
-		return ""
-	}
-	scale, _ := args["sim_time_scale"].(string)
-	return scale
 }
 
 func (f *floorRow) ceilings(d *sol.Deployment) {

@@ -38,7 +38,7 @@ and raises nothing, since another load has another profile.
     - id: profile
       uses: import_profile
       matrix: {config: [{id: fp8-tp8}], concurrency: [64]}
-      with: {gpu_time: kernels.tsv, ncu: launches.csv}
+      with: {gpu_time: 'profiles/${{ cell.config.id }}-c${{ cell.concurrency }}.tsv'}
     - {id: atlas, uses: aggregate, in: {cells: cells, profile: profile}}
 
 gpu_time is a table (CSV or TSV) with a column kernel or category and one of samples or

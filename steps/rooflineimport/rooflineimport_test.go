@@ -404,3 +404,31 @@ func TestExporter(t *testing.T) {
 		t.Errorf("%+v, %v", p.DCGM, err)
 	}
 }
+
+// A result of AIPerf 0.13, with its records: 30.7 output tok/s at a TPOT of
+// 57.7 ms are a batch of 1.77.
+func TestAIPerf(t *testing.T) {
+	files := map[string][]byte{}
+	for name, from := range map[string]string{roofline.BenchFile: "profile_export_aiperf.json", roofline.RequestsFile: "profile_export.jsonl"} {
+		text, err := os.ReadFile("../../internal/aiperf/testdata/v013_stream/" + from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = text
+	}
+	m := llama()
+	m.Sweeps.Decode = &roofline.DecodeSweep{C: []int{2}, ISL: 25, OSL: 8}
+	s := step(bundle(t, m, roofline.Cell{Kind: roofline.Decode, TP: 1, C: 2, ISL: 25, OSL: 8, NumPrompts: 12}, files))
+	s.Hardware, s.TensorParallel = "H100", 1
+	sweep, err := run(t, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := sweep.Points[0]
+	if p.Analysis == nil || p.Measurement.Driver.Name != "aiperf" || p.Measurement.Setting["tp"] != "1" {
+		t.Fatalf("%+v: %s", p.Measurement, p.NotAnalysed)
+	}
+	if math.Abs(p.Analysis.BEff-30.696025559283573*0.057659062833333316) > 0.05 { // of the whole run; the steady window is a part of it
+		t.Errorf("batch %g over %s", p.Analysis.BEff, p.Analysis.MeasuredOver)
+	}
+}

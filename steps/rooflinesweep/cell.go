@@ -41,6 +41,9 @@ func (s *Step) stepOf(c roofline.Cell) (steps.Runner, error) {
 	if err := s.enums(params); err != nil {
 		return nil, err
 	}
+	if c, ok := step.(steps.Completer); ok {
+		c.Complete()
+	}
 	if check, ok := step.(steps.Checker); ok {
 		if err := check.Check(); err != nil {
 			return nil, err

@@ -1,12 +1,10 @@
 package rooflinesweep
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -61,12 +59,14 @@ type capture struct {
 	dmon *Dmon
 	env  *steps.Env
 	cmd  *exec.Cmd
-	log  *steps.Recording
-	done chan struct{} // closed when its output has ended
-	row  chan struct{} // closed at the first row
+	done chan struct{} // closed when it has ended
+	err  error         // how it ended; to be read after done
 
 	mu     sync.Mutex
-	lines  bytes.Buffer
+	lines  bytes.Buffer // stamped
+	rest   []byte       // of a line that is not whole
+	row    chan struct{}
+	seen   bool // a row: row is closed
 	stderr bytes.Buffer
 }
 
@@ -81,19 +81,16 @@ func (d *Dmon) start(ctx context.Context, env *steps.Env) (*capture, error) {
 	c.cmd = exec.CommandContext(ctx, args[0], args[1:]...)
 	c.cmd.Cancel = func() error { return c.cmd.Process.Signal(os.Interrupt) }
 	c.cmd.WaitDelay = dmonEnds
-	c.log = env.Command(args...)
-	c.cmd.Stderr = io.MultiWriter(&c.stderr, c.log.Stderr)
-	out, err := c.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
+	c.cmd.Stdout, c.cmd.Stderr = c, &c.stderr
+	ended := env.Recorded(c.cmd)
 	if err := c.cmd.Start(); err != nil {
-		c.log.End(-1, err)
+		ended(err)
 		return nil, fmt.Errorf("capture GPU counters with %s: %w", strings.Join(args, " "), err)
 	}
 	go func() {
 		defer close(c.done)
-		c.read(bufio.NewScanner(out))
+		c.err = c.cmd.Wait()
+		ended(c.err)
 	}()
 	select {
 	case <-c.row:
@@ -106,23 +103,30 @@ func (d *Dmon) start(ctx context.Context, env *steps.Env) (*capture, error) {
 	return c, nil
 }
 
-// read stamps each line when it comes.
-func (c *capture) read(in *bufio.Scanner) {
-	in.Buffer(nil, dmonLine)
-	seen := false
-	for in.Scan() {
-		now := c.env.Now().UnixMilli()
-		fmt.Fprintln(c.log.Stdout, in.Text())
-		c.mu.Lock()
-		if c.lines.Len() < dmonLines {
-			fmt.Fprintf(&c.lines, "%d\t%s\n", now, in.Text())
+// Write stamps the lines of dcgmi when they come.
+func (c *capture) Write(p []byte) (int, error) {
+	now := c.env.Now().UnixMilli()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rest = append(c.rest, p...)
+	for {
+		line, rest, whole := bytes.Cut(c.rest, []byte("\n"))
+		if !whole {
+			break
 		}
-		c.mu.Unlock()
-		if text := strings.TrimSpace(in.Text()); !seen && strings.HasPrefix(text, "GPU") {
-			seen = true
+		c.rest = rest
+		if c.lines.Len() < dmonLines {
+			fmt.Fprintf(&c.lines, "%d\t%s\n", now, bytes.TrimRight(line, "\r"))
+		}
+		if !c.seen && bytes.HasPrefix(bytes.TrimSpace(line), []byte("GPU")) {
+			c.seen = true
 			close(c.row)
 		}
 	}
+	if len(c.rest) > dmonLine { // no line of dcgmi
+		c.rest = nil
+	}
+	return len(p), nil
 }
 
 // stop ends the capture, and adds what it printed to the files of the cell.
@@ -137,12 +141,10 @@ func (c *capture) stop(files map[string][]byte) {
 		_ = c.cmd.Process.Kill()
 		<-c.done
 	}
-	err := c.cmd.Wait()
-	c.log.End(c.cmd.ProcessState.ExitCode(), err)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.lines.Len() == 0 {
-		c.env.Log.Warn("dcgmi dmon printed nothing", "error", err, "stderr", strings.TrimSpace(c.stderr.String()))
+		c.env.Log.Warn("dcgmi dmon printed nothing", "error", c.err, "stderr", strings.TrimSpace(c.stderr.String()))
 	}
 	meta := roofline.DmonMeta{Command: strings.Join(c.dmon.args(), " "), Fields: c.dmon.Fields, DelayMS: int(time.Duration(c.dmon.Delay).Milliseconds()), Host: c.dmon.Host}
 	files[roofline.DmonFile] = bytes.Clone(c.lines.Bytes())

@@ -41,10 +41,7 @@ func Kind(cell steps.Kind) steps.Kind {
 		Version: protocol - 1 + cell.Version,
 		Effect:  steps.Measure,
 		Pool:    cell.Pool,
-		Ports: []steps.Port{
-			{Name: "server", Doc: "The endpoint: a step of kind serve.", Required: true, Hold: true},
-			{Name: "setup", Doc: "What the endpoint is: a step of kind init, which must tell the hardware.", Required: true, Partial: true, Reads: []string{identityFile}},
-		},
+		Ports:   ports(cell),
 		Outputs: []steps.Output{{Name: bundleFile, Doc: "The bundle (roofline-bundle/v1), for import_roofline_sweep; it unpacks with tar --zstd -xf."}},
 		New: func() steps.Step {
 			return &Step{
@@ -56,6 +53,12 @@ func Kind(cell steps.Kind) steps.Kind {
 			}
 		},
 	}
+}
+
+// ports are those of a cell, but for recorded conversations: a sweep has its own
+// lengths.
+func ports(cell steps.Kind) []steps.Port {
+	return slices.DeleteFunc(slices.Clone(cell.Ports), func(p steps.Port) bool { return p.Name == "dataset" })
 }
 
 const doc = `Wire it to import_roofline_sweep: the rows of its cells and page 7 of the report come from
