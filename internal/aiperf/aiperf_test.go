@@ -246,6 +246,28 @@ func TestMissingRecords(t *testing.T) {
 	}
 }
 
+// Records without a summary are what a killed run leaves: every answer in them
+// is good, and they are not all that were asked.
+func TestNoSummary(t *testing.T) {
+	dir := copyRun(t, "v013_stream")
+	if err := os.Remove(filepath.Join(dir, summaryJSON)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, summaryCSV)); err != nil {
+		t.Fatal(err)
+	}
+	run, err := Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := measure(t, run); m.Status != perf.Partial || !has(m.Reasons, "incomplete: AIPerf wrote no summary") || m.Summary.Requests != 12 {
+		t.Errorf("%s %q", m.Status, m.Reasons)
+	}
+	if m := measure(t, read(t, "v013_all_failed")); m.Status != perf.Failed || has(m.Reasons, "incomplete") {
+		t.Errorf("%s %q", m.Status, m.Reasons)
+	}
+}
+
 func TestGPU(t *testing.T) {
 	// Two exporters report the same GPUs: 20 lines of one GPU in the old names, and
 	// in the new ones two GPUs. Of each instant one sample is left.

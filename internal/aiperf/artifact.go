@@ -78,7 +78,7 @@ func openFolder(dir string) (*folder, error) {
 	}
 	prefix, err := prefixOf(f.all)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", dir, err)
+		return f, fmt.Errorf("%s: %w", dir, err)
 	}
 	for _, name := range f.all {
 		if artifact := artifactOf(name, prefix); artifact != "" {
@@ -110,8 +110,10 @@ func prefixOf(names []string) (string, error) {
 	case 1:
 		return found[0], nil
 	}
-	return "", fmt.Errorf("several runs are in one folder: %s; give each a folder of its own", strings.Join(found, ", "))
+	return "", fmt.Errorf("%w: %s; give each a folder of its own", errSeveral, strings.Join(found, ", "))
 }
+
+var errSeveral = errors.New("several runs are in one folder")
 
 // besides reports whether a file is one that AIPerf writes beside the records
 // and the summary of a run, or over many runs.
@@ -162,7 +164,16 @@ func Find(root string) ([]string, error) {
 		if d.Name() == "phases" {
 			return filepath.SkipDir
 		}
-		if f, err := openFolder(path); err == nil && f.hasResult() && !f.foreign() {
+		f, err := openFolder(path)
+		switch {
+		case errors.Is(err, errSeveral):
+			// Those of other tools are none of ours; one of AIPerf's must not be passed over.
+			if slices.ContainsFunc(f.all, func(name string) bool { return IsArtifact(filepath.Join(path, name)) }) {
+				return err
+			}
+		case err != nil:
+			return err
+		case f.hasResult() && !f.foreign():
 			found = append(found, path)
 			return filepath.SkipDir
 		}
@@ -188,24 +199,30 @@ func (f *folder) foreign() bool {
 		if f.files[artifact] == artifact {
 			return false
 		}
-		head := make([]byte, 256<<10)
-		file, err := os.Open(f.path(artifact))
-		if err != nil {
-			return false // reading says why
-		}
-		n, _ := io.ReadFull(file, head)
-		file.Close()
-		text := string(head[:n])
-		for _, mark := range []string{`"request_start_ns"`, `"error_summary"`, "Metric,avg,min,max"} {
-			if strings.Contains(text, mark) {
-				return false
-			}
-		}
-		if metricRE.MatchString(text) {
+		if IsArtifact(f.path(artifact)) {
 			return false
 		}
 	}
 	return true
+}
+
+// IsArtifact reports whether a file holds the records or the summary of a run
+// of AIPerf, whatever its name.
+func IsArtifact(path string) bool {
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	head := make([]byte, 256<<10)
+	n, _ := io.ReadFull(file, head)
+	text := string(head[:n])
+	for _, mark := range []string{`"request_start_ns"`, `"error_summary"`, "Metric,avg,min,max"} {
+		if strings.Contains(text, mark) {
+			return true
+		}
+	}
+	return metricRE.MatchString(text)
 }
 
 // metricRE is a metric of AIPerf: an object, and not the number that other

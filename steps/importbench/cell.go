@@ -142,6 +142,9 @@ func (s *Step) foreignCells(env *steps.Env, from string, folders []string) ([]ce
 	if errors.Is(err, foreign.ErrNone) && len(folders) > 0 {
 		return nil, nil
 	}
+	if err != nil && aiperf.IsArtifact(from) {
+		return nil, fmt.Errorf("%s is a file of an AIPerf run: give the folder that it is in, with all files of the run and no other", filepath.Base(from))
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -300,7 +300,12 @@ func TestAIPerf(t *testing.T) {
 	if err := os.CopyFS(filepath.Join(dir, "run"), os.DirFS("testdata/aiperf")); err != nil {
 		t.Fatal(err)
 	}
-	one := run(t, filepath.Join(dir, "run"), func(s *Step) { s.Context = map[string]steps.Value{"concurrency": value(int64(1))} })
+	atOne := func(s *Step) { s.Context = map[string]steps.Value{"concurrency": value(int64(1))} }
+	if m := run(t, filepath.Join(dir, "run"), atOne).one(t); m.Status != perf.Partial {
+		t.Errorf("a run that never came to its summary is %s", m.Status)
+	}
+	put(t, dir, "run/profile_export_aiperf.json", `{"schema_version":"1.0","request_count":{"unit":"requests","avg":10}}`)
+	one := run(t, filepath.Join(dir, "run"), atOne)
 	m := one.one(t)
 	if m.Status != perf.Full || m.Steady == nil || m.Summary.TTFT.N != 10 || bytes.Count(one.out[requestsFile].Bytes(), []byte("\n")) != m.Summary.Requests {
 		t.Errorf("%s %v %+v", m.Status, m.Reasons, m.Summary)
@@ -324,6 +329,27 @@ func TestAIPerf(t *testing.T) {
 	}
 	if a, b := run(t, dir, nil), run(t, other, nil); !bytes.Equal(a.out[measurementsFile].Bytes(), b.out[measurementsFile].Bytes()) {
 		t.Error("what is written depends on the place")
+	}
+}
+
+// What is AIPerf's is imported or refused by name, and never left out.
+func TestAIPerfRefused(t *testing.T) {
+	summary := `{"request_count":{"unit":"requests","avg":10},"error_summary":[],"request_throughput":{"unit":"requests/sec","avg":1}}`
+	dir := t.TempDir()
+	put(t, dir, "c16.json", result(16, ttft100))
+	put(t, dir, "two/a.json", summary)
+	put(t, dir, "two/b.json", summary)
+	if got := run(t, dir, nil); got.err == nil || !strings.Contains(got.err.Error(), "two: several runs are in one folder: a, b") {
+		t.Errorf("two runs in one folder: %v", got.err)
+	}
+	dir = t.TempDir()
+	put(t, dir, "x_aiperf.json", summary)
+	put(t, dir, "c16.json", result(16, ttft100))
+	if got := run(t, dir, nil); got.err == nil || !strings.Contains(got.err.Error(), "c16, x_aiperf") {
+		t.Errorf("a run beside another report: %v", got.err)
+	}
+	if got := run(t, filepath.Join(dir, "x_aiperf.json"), nil); got.err == nil || !strings.Contains(got.err.Error(), "x_aiperf.json is a file of an AIPerf run: give the folder") {
+		t.Errorf("a lone file: %v", got.err)
 	}
 }
 
