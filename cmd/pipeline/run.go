@@ -51,7 +51,7 @@ is closed either way, and what was measured stays.`,
 	cmd.Flags().IntVar(&f.jobs, "jobs", runtime.GOMAXPROCS(0), "how many steps that only use the CPU run at once")
 	cmd.Flags().BoolVar(&f.dry, "dry-run", false, "say what would run and why, and run nothing; the same as plan")
 	cmd.Flags().StringToIntVar(&f.limits, "limit", nil, "depth of a named pool: endpoint=2 lets two cells run at once (default 1 each)")
-	cmd.Flags().BoolVar(&f.strict, "strict", false, "publish nothing with gaps in it, and fail (exit 1) where there are gaps or warnings")
+	cmd.Flags().BoolVar(&f.strict, "strict", false, "publish nothing with gaps in it and no draft, and fail (exit 1) where there are gaps or warnings")
 	cmd.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "without a terminal, print a line for each reused node too")
 	cmd.Flags().StringVar(&f.events, "events", "", "append the events of the run to this file, a JSON object a line")
 	return cmd

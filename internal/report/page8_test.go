@@ -101,3 +101,26 @@ func TestLoadsThatNobodyShares(t *testing.T) {
 		t.Errorf("page 8 is omitted for %q", why)
 	}
 }
+
+// A claim on the cover says what it lacks itself, and which gates its cells
+// fail.
+func TestClaimsOnTheCover(t *testing.T) {
+	rows := rivals()
+	review := perf.ReviewRows(rows, perf.Terms{Baseline: perf.Baseline{Name: "marlin", Config: "marlin"}, Claims: []perf.Claim{
+		{About: perf.AboutThroughput, Config: "cutlass", Over: "marlin", Across: []string{"moe_backend"}},
+	}})
+	r := render(t, Input{Title: "Backends", Rows: rows, Review: review})
+	if len(r.Status.Claims) != 1 {
+		t.Fatalf("claims are %+v", r.Status.Claims)
+	}
+	c := r.Status.Claims[0]
+	if c.Tier != perf.TierDraft || c.Outcome != "marlin at c=1; tie (1.1 % would have been found) at c=16; cutlass at c=64, c=256" {
+		t.Errorf("the claim is %+v", c)
+	}
+	text := visible(r.HTML)
+	for _, want := range append(c.Why, c.Claim, c.Outcome, "its cells fail V02, V05, V06, V08, V10", "missing: deepep at c=256 ((EngineCore pid=4242) RuntimeError: no kernel image is available)") {
+		if !strings.Contains(text, want) {
+			t.Errorf("the cover does not hold %q", want)
+		}
+	}
+}

@@ -71,3 +71,22 @@ func (v *view) someCells(cells []string) []string {
 	}
 	return strings.SplitAfter(strings.Join(cells, " and "), ",")
 }
+
+// whyDraft says what keeps a claim a draft: what it lacks itself, and the codes
+// of what its cells lack, which is told once for all.
+func whyDraft(c perf.ClaimReview) []string {
+	why, codes := []string{}, []string{}
+	for _, f := range c.Refusals {
+		switch {
+		case f.Cell == "":
+			why = append(why, f.Code+": "+strings.TrimPrefix(f.Text, c.Text+": "))
+		case !slices.Contains(codes, f.Code):
+			codes = append(codes, f.Code)
+		}
+	}
+	if len(codes) > 0 {
+		slices.Sort(codes)
+		why = append(why, "its cells fail "+strings.Join(codes, ", "))
+	}
+	return why
+}

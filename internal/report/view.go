@@ -57,11 +57,7 @@ func newView(in Input) *view {
 		v.status.TierWhy = append(v.status.TierWhy, g.String())
 	}
 	for _, c := range in.Review.Claims {
-		why := []string{}
-		for _, g := range perf.GroupRefusals(c.Refusals) {
-			why = append(why, g.String())
-		}
-		v.status.Claims = append(v.status.Claims, ClaimStatus{c.Text, c.Tier, c.Outcome, why})
+		v.status.Claims = append(v.status.Claims, ClaimStatus{c.Text, c.Tier, c.Outcome, whyDraft(c)})
 	}
 	v.status.Headline = v.headlines()
 	v.status.SoL = v.solStatus()

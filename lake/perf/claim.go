@@ -145,6 +145,9 @@ func outcomes(c *Comparison) string {
 	for _, p := range c.Pairs {
 		for _, f := range p.Findings {
 			who := c.Say(f.Outcome)
+			if f.Outcome == Tie && f.Detectable != nil {
+				who = fmt.Sprintf("tie (%.2g %% would have been found)", *f.Detectable)
+			}
 			if loads[who] == nil {
 				order = append(order, who)
 			}

@@ -100,6 +100,8 @@ type Finding struct {
 	Needed     float64  `json:"needed_pct"`                // smallest effect that counts
 	Outcome    Outcome  `json:"outcome"`
 	Why        string   `json:"why"`
+
+	ratio stat.Ratio // where P is known
 }
 
 // An Outcome is who wins.
@@ -358,6 +360,7 @@ func findingOf(m Metric, a, b *Cell) Finding {
 		return f
 	}
 	if r, ok := stat.RatioOf(x.values, y.values, 1-CompareAlpha); ok {
+		f.ratio = r
 		f.Effect, f.Low, f.High, f.P = pct(r.Value-1), pct(r.Low-1), pct(r.High-1), &r.P
 		rank := stat.RankSum(x.values, y.values)
 		f.PRank = &rank
@@ -387,24 +390,20 @@ func finite(v float64) float64 {
 
 func pct(v float64) *float64 { v *= 100; return &v }
 
-// conclude corrects the p values over all tests and says who wins each.
+// conclude says who wins each finding.
 func (c *Comparison) conclude() {
 	var all []*Finding
-	var cells [][2]*Cell
 	for i := range c.Pairs {
 		for j := range c.Pairs[i].Findings {
 			all = append(all, &c.Pairs[i].Findings[j])
-			cells = append(cells, [2]*Cell{c.Pairs[i].a, c.Pairs[i].b})
 		}
 	}
 	concludeAll(all, c.Tests)
-	for i, f := range all {
-		f.detectable(cells[i][0], cells[i][1], c.Tests)
-	}
 }
 
 // concludeAll corrects the p values of the findings for there being tests of
-// them, and says who wins each.
+// them, and says who wins each. The smallest effect that would have been found
+// is for the strictest level of Holm's.
 func concludeAll(findings []*Finding, tests int) {
 	p := make([]float64, len(findings))
 	for i, f := range findings {
@@ -412,25 +411,14 @@ func concludeAll(findings []*Finding, tests int) {
 		if f.P != nil && f.A.N >= CompareTrials && f.B.N >= CompareTrials {
 			p[i] = *f.P
 		}
+		if f.P != nil {
+			f.Detectable = pct(f.ratio.Detectable(CompareAlpha/float64(max(1, tests)), ComparePower))
+		}
 	}
 	for i, adjusted := range stat.Holm(p, tests) {
 		if f := findings[i]; f.A != nil && f.B != nil && f.Effect != nil {
 			f.conclude(adjusted)
 		}
-	}
-}
-
-// detectable is the smallest effect that the trials of a finding would find if
-// its test had to pass the strictest level of Holm's.
-func (f *Finding) detectable(a, b *Cell, tests int) {
-	m, _ := MetricOf(f.Metric)
-	x, okA := a.Sample(m)
-	y, okB := b.Sample(m)
-	if !okA || !okB {
-		return
-	}
-	if r, ok := stat.RatioOf(x.values, y.values, 1-CompareAlpha); ok {
-		f.Detectable = pct(r.Detectable(CompareAlpha/float64(max(1, tests)), ComparePower))
 	}
 }
 

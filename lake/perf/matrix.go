@@ -262,7 +262,11 @@ func (m *Matrix) mark(mm *MatrixMetric, l int, duels []*duel) MatrixBest {
 			best.Mark = MarkLeads
 			continue
 		}
-		why = append(why, fmt.Sprintf("against %s %+.1f %%, %s", m.Configs[d.other], *d.finding.Effect, d.finding.Why))
+		text := fmt.Sprintf("against %s %+.1f %%, %s", m.Configs[d.other], *d.finding.Effect, d.finding.Why)
+		if d.finding.Outcome == Tie && d.finding.Detectable != nil {
+			text += fmt.Sprintf(", %.2g %% would have been found", *d.finding.Detectable)
+		}
+		why = append(why, text)
 		switch d.finding.Outcome {
 		case Tie:
 			best.Mark = MarkTies

@@ -69,7 +69,7 @@ whether it is simulated is refused.`,
 
 // Step holds the parameters of one run.
 type Step struct {
-	Strict  bool   `json:"strict" key:"no" doc:"Refuse to publish if something is missing."`
+	Strict  bool   `json:"strict" key:"no" doc:"Refuse to publish if something is missing, or if the campaign is a draft and no verdict."`
 	LakeDir string `json:"lake_dir" key:"no" doc:"Folder of the lake; the folder lake in the home of the run if empty."`
 
 	open func(dir string) Sink
