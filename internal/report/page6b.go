@@ -32,6 +32,7 @@ type groundedRow struct {
 	Parts                                          []string
 	Simulated                                      bool
 	Predicted, HBM, Tensor, SM, GR, Link, Apart    string
+	Traffic, LinkShare                             string // beside HBM and Link
 	Power, JPerToken, NEff, Quality, Rigor, Frozen string
 	Checks                                         []checkMark
 }
@@ -167,6 +168,13 @@ func groundedOf(r perf.Row) groundedRow {
 		out.Link = number((tx + rx) / 1e9)
 	}
 	extra, _ := r.Extra()["dcgm"].(map[string]any)
+	shares, _ := extra["shares"].(map[string]any)
+	if v, ok := shares["hbm_gbps"].(float64); ok {
+		out.Traffic = number(v) + " GB/s"
+	}
+	if v, ok := shares["nvlink_pct_dir"].(float64); ok {
+		out.LinkShare = number(v) + " % of a direction"
+	}
 	if apart, ok := extra["imbalance"].(float64); ok && !r.IsNull("dcgm_dram") {
 		out.Apart = number(100 * apart)
 	}

@@ -133,7 +133,8 @@ func TestDCGMNamesAndLabels(t *testing.T) {
 	if label(m[0], "UUID") == label(m[1], "UUID") || !strings.HasPrefix(label(m[0], "modelName"), "SIMULATED") {
 		t.Errorf("labels: %v and %v", m[0], m[1])
 	}
-	_, url = exporter(t, func(c *Config) { c.DCGM.Fields = defaultFields })
+	s, url = exporter(t, func(c *Config) { c.DCGM.Fields = defaultFields })
+	s.collector.collect(s.engine.now())
 	if got, _ = page(t, url); got["DCGM_FI_PROF_SM_ACTIVE"] != nil || got["DCGM_FI_PROF_NVLINK_TX_BYTES"] != nil || got["DCGM_FI_PROF_DRAM_ACTIVE"] == nil {
 		t.Error("the default counters have SM and NVLink activity, or lack memory activity")
 	}

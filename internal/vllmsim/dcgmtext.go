@@ -89,7 +89,7 @@ func (c *collector) text(faults dcgmFaults) string {
 	x := &exposition{}
 	x.family("pipeline_sim_info", "gauge", "What is simulated here. No figure of this exporter comes from a GPU.")
 	x.sample("pipeline_sim_info", `simulated="true",hardware=`+quoteLabel(c.gpu.Key), 1)
-	if faults.has("empty") {
+	if faults.has("empty") || c.number == 0 { // nothing was collected yet
 		return x.b.String()
 	}
 	n := max(c.config.GPUs, c.busyN)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"pipeline/internal/dcgm"
@@ -74,8 +75,67 @@ func dcgmRow(in *steps.Input, lib *sol.Library, r perf.Row) error {
 		dcgmProfile(r, report)
 		dcgmPlace(r, report)
 	}
-	mergeExtra(r, "dcgm", dcgmSummary(report))
+	kept := dcgmSummary(report)
+	if report.Rigor == dcgm.RigorL3 {
+		kept["shares"] = dcgmShares(report, lib, r)
+	}
+	mergeExtra(r, "dcgm", kept)
 	return nil
+}
+
+// dcgmShares are the means as shares of peaks, each with the path of the peak.
+// FLOP/s stand there only as the bound that they are, and only where all
+// matrix products of the model have one input type.
+func dcgmShares(report *dcgm.Report, lib *sol.Library, r perf.Row) map[string]any {
+	out := map[string]any{}
+	peaks, err := dcgm.PeaksOf(lib.Ceilings, r.Text("ceiling_key"))
+	if err != nil {
+		out["absent"] = err.Error()
+		return out
+	}
+	shares := peaks.SharesOf(report)
+	for _, s := range []struct {
+		name  string
+		value *float64
+		path  string
+	}{
+		{"hbm_gbps", shares.HBMGBps, peaks.BandwidthPath}, {"nvlink_pct_dir", shares.NVLinkPctDir, peaks.LinkDirPath}, {"pcie_pct_dir", shares.PCIePctDir, peaks.PCIeDirPath},
+	} {
+		if s.value != nil {
+			out[s.name], out[s.name+"_key"] = *s.value, s.path
+		}
+	}
+	setting := r.SettingOf()
+	if n, ok := r.Int("gpu_count"); ok && setting != nil {
+		setting["gpu_count"] = strconv.FormatInt(n, 10)
+	}
+	d, _, err := lib.Deployment(setting)
+	if err != nil {
+		out["tensor_tflops_upper_absent"] = err.Error()
+		return out
+	}
+	flops, path, err := dcgm.TensorUpper(report, d.GPU, mathDTypes(d))
+	if err != nil {
+		out["tensor_tflops_upper_absent"] = err.Error()
+		return out
+	}
+	out["tensor_tflops_upper"], out["tensor_tflops_upper_key"] = flops/1e12, path
+	return out
+}
+
+// mathDTypes are the input types of the model's matrix products on its GPU.
+func mathDTypes(d *sol.Deployment) []string {
+	parts := slices.Clone(d.Shape.Fixed)
+	if d.Shape.MoE != nil {
+		parts = append(parts, d.Shape.MoE.Routed...)
+	}
+	var types []string
+	for _, c := range parts {
+		if t := d.GPU.MathDType(c.Format); !slices.Contains(types, t) {
+			types = append(types, t)
+		}
+	}
+	return types
 }
 
 // physics is DC07: it needs the bytes that the model must move for a token,

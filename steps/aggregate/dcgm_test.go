@@ -94,6 +94,14 @@ func TestDCGMFillsItsColumns(t *testing.T) {
 	if checks["DC07"] != "pass" || checks["DC03"] != "pass" {
 		t.Errorf("checks: %v", checks)
 	}
+	// 0.55 of 3.352 TB/s; 0.2 of the dense peak of the one input type, bf16.
+	shares, _ := extra["shares"].(map[string]any)
+	if v, _ := shares["hbm_gbps"].(float64); math.Abs(v-1843.6) > 1e-6 || shares["hbm_gbps_key"] != "h100_sm90.hbm_tbps_clocked" {
+		t.Errorf("shares: %v", shares)
+	}
+	if v, _ := shares["tensor_tflops_upper"].(float64); math.Abs(v-0.2*989.4) > 1e-6 || shares["tensor_tflops_upper_key"] != "h100_sm90.dense_tflops.bf16" {
+		t.Errorf("shares: %v", shares)
+	}
 	mean := rows["mean "+dcgmCell]
 	wantNumbers(t, mean, map[string]float64{"dcgm_dram": 0.56, "energy_j": 33600})
 	if mean.Text("sol_rigor") != "L3" || mean.Text("node") != "gpu-07" {
