@@ -117,9 +117,13 @@ func TestDCGMPartOfAStep(t *testing.T) {
 }
 
 func TestDCGMNamesAndLabels(t *testing.T) {
-	_, url := exporter(t, func(c *Config) {
+	s, url := exporter(t, func(c *Config) {
 		c.DCGM.Names, c.DCGM.GPUs, c.DCGM.Pod, c.DCGM.Counters = newNames, 4, "bench/vllm-0", true
 	})
+	if got, _ := page(t, url); len(got) != 1 {
+		t.Errorf("before the first collection the page has %v", got)
+	}
+	s.collector.collect(s.engine.now())
 	got, families := page(t, url)
 	for _, name := range []string{"DCGM_FI_PROF_DRAM_UTIL_RATIO", "DCGM_FI_PROF_SM_CYCLES_ELAPSED_TOTAL", "DCGM_FI_DEV_BOARD_POWER_WATTS"} {
 		if len(got[name]) != 4 {
