@@ -24,11 +24,13 @@ func groupWarnings(plan *pipelines.Plan, o *engine.Outcome) []string {
 	grouped := map[string]bool{}
 	for i, n := range o.Nodes {
 		node := &plan.Nodes[i]
+		seen := map[string]int{}
 		for _, d := range n.Doubts {
 			grouped[node.Name+": "+d] = true
 			key := fmt.Sprint(node.Step, " ", d)
 			if code := doubtCode.FindString(d); code != "" {
-				key = fmt.Sprint(node.Step, " ", code)
+				seen[code]++ // a node may have two of one sort, which are two lines
+				key = fmt.Sprint(node.Step, " ", code, seen[code])
 			}
 			g := groups[key]
 			if g == nil {

@@ -100,3 +100,28 @@ func TestTallyTellsThePhase(t *testing.T) {
 		}
 	}
 }
+
+// Cells with one sort of doubt are one line; two doubts of one sort that a node
+// has are two.
+func TestGroupWarnings(t *testing.T) {
+	plan := &pipelines.Plan{
+		Steps: []pipelines.PlanStep{{ID: "cells", Nodes: []pipelines.NodeID{0, 1}}},
+		Nodes: []pipelines.Node{{Name: "cells[c=1]"}, {Name: "cells[c=2]"}},
+	}
+	o := &engine.Outcome{
+		Warnings: []string{"of the run", "cells[c=1]: few_prompts: 4"},
+		Nodes: []engine.NodeOutcome{
+			{Doubts: []string{"few_prompts: 4", "definition: itl_ms: by event", "definition: e2el_ms: to the end"}},
+			{Doubts: []string{"few_prompts: 8", "definition: itl_ms: by event", "definition: e2el_ms: to the end", "WARNING: no point"}},
+		},
+	}
+	got := groupWarnings(plan, o)
+	want := []string{"of the run", "cells, 2 of 2: few_prompts: 4 (cells[c=1])", "cells, 2 of 2: definition: itl_ms: by event (cells[c=1])",
+		"cells, 2 of 2: definition: e2el_ms: to the end (cells[c=1])", "cells[c=2]: WARNING: no point"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if got := warningLine(want[4]); got != "WARNING: cells[c=2]: no point" {
+		t.Error(got)
+	}
+}

@@ -1,6 +1,7 @@
 package foreign
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/csv"
 	"errors"
@@ -75,7 +76,14 @@ func isCSVHeader(line string) bool {
 // readCSV returns a cell for each row. Lines that begin with # are comments,
 // and an empty field is not told.
 func readCSV(r io.Reader) ([]Cell, error) {
-	table := csv.NewReader(io.LimitReader(r, maxCSV))
+	text, err := io.ReadAll(io.LimitReader(r, maxCSV+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxCSV {
+		return nil, fmt.Errorf("it is larger than %d MB", maxCSV>>20)
+	}
+	table := csv.NewReader(bytes.NewReader(text))
 	table.Comment = '#'
 	table.TrimLeadingSpace = true
 	header, err := table.Read()
@@ -125,7 +133,8 @@ func readCSV(r io.Reader) ([]Cell, error) {
 	return cells, nil
 }
 
-const maxCSV = 256 << 20
+// maxCSV is the most that is read of a table.
+const maxCSV = 16 << 20
 
 // csvRow is a row, by column; what is empty is not in it.
 type csvRow struct {

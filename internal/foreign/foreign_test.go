@@ -88,6 +88,28 @@ func TestGuideLLM(t *testing.T) {
 	}
 }
 
+// A real report with its records: what we compute from them is what guidellm
+// says, and where it weighs by tokens that is the same for equal lengths.
+func TestGuideLLMReal(t *testing.T) {
+	c := cellsOf(t, "testdata/guidellm-records.json")[0]
+	m := measured(t, c)
+	s, theirs := m.Summary, c.Summary
+	if m.Status != perf.Full || s.Requests != 24 || s.OutputTokens != 480 || c.Told["concurrency"] != "4" || m.Driver.Version != "0.8.1" {
+		t.Errorf("%s %v %+v told %s", m.Status, m.Reasons, s, c.Told)
+	}
+	for what, pair := range map[string][2]float64{
+		"mean TTFT": {s.TTFT.Mean, theirs.TTFT.Mean}, "mean TPOT": {s.TPOT.Mean, theirs.TPOT.Mean}, "max TTFT": {s.TTFT.Max, theirs.TTFT.Max}, "mean ISL": {s.ISL.Mean, theirs.ISL.Mean},
+	} {
+		if math.Abs(pair[0]-pair[1]) > 1e-3*pair[1] {
+			t.Errorf("%s: %v from the records, the report has %v", what, pair[0], pair[1])
+		}
+	}
+	// To the last token, and not to the end of the response.
+	if s.E2E.Mean >= theirs.E2E.Mean || s.E2E.Mean < 0.8*theirs.E2E.Mean {
+		t.Errorf("latency: %v from the records, the report has %v", s.E2E.Mean, theirs.E2E.Mean)
+	}
+}
+
 // A report that keeps its records is judged by them: two streams, 100 ms to
 // the first of 5 tokens, 10 ms between them.
 func TestGuideLLMRecords(t *testing.T) {
@@ -295,6 +317,7 @@ func TestScanFaults(t *testing.T) {
 		"not there":     {filepath.Join(dir, "nothing"), "", "no such file"},
 		"field":         {put("a/field.json", `{"aggregated_metrics":{"num_completed_requests":"many"}}`), "", `field.json (genai-bench-json): field aggregated_metrics.num_completed_requests: "many" is no number`},
 		"unit":          {put("a/unit.json", `{"aggregated_metrics":{},"_time_unit":"h"}`), "", `field _time_unit: "h" is neither s nor ms`},
+		"aiperf":        {put("a/r.jsonl", `{"metadata":{},"metrics":{},"error":null}`), "", "r.jsonl: it is an artifact of AIPerf: give the folder that AIPerf wrote"},
 		"binary":        {put("a/blob", "\x00\x01\x02\xff"), "", "blob: it is no report that is known"},
 		"folder, cut":   {filepath.Dir(put("c/cut.json", `[{"completed":`)), "", "cut.json: JSON value 1 is cut off"},
 	} {
@@ -312,6 +335,13 @@ func TestScanFaults(t *testing.T) {
 		if found, err := Scan(path, filepath.Base(path), ""); err != nil || found.Sources[0].Format != vllmbench.FormatLog {
 			t.Errorf("%s: %+v %v", path, found, err)
 		}
+	}
+}
+
+// What is too large is refused, and never cut.
+func TestHugeTable(t *testing.T) {
+	if _, err := readCSV(strings.NewReader("model,tp\n" + strings.Repeat("a,8\n", maxCSV/4))); err == nil || err.Error() != "it is larger than 16 MB" {
+		t.Errorf("%v", err)
 	}
 }
 

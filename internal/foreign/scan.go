@@ -41,7 +41,7 @@ func Formats() []Format {
 		return func(h head) bool { return h.object != nil && is(*h.object) }
 	}
 	return []Format{
-		{Name: vllmbench.FormatJSON, Doc: "the result file of `vllm bench serve`, plain, `--save-detailed` or `--append-result`, and the summary of a sweep", Table: vllmTable, is: object(vllmbench.IsResult), read: readVLLM},
+		{Name: vllmbench.FormatJSON, Doc: "the result file of `vllm bench serve`, plain, `--save-detailed` or `--append-result`, and the summary of a sweep; also of InferenceX's fork, whose times are in seconds", Table: vllmTable, is: object(vllmbench.IsResult), read: readVLLM},
 		{Name: GuideLLM, Doc: "the JSON report of guidellm, version 2; a cell a benchmark", Table: guidellmTable, is: object(isGuideLLM), read: readGuideLLM},
 		{Name: GenAIBench, Doc: "the JSON of a run of genai-bench; an `experiment_metadata.json` beside it tells its context", Table: genaiTable, is: object(isGenAIBench), read: readGenAIBench},
 		{Name: InferencePerf, Doc: "a stage or summary report of inference-perf", Table: inferencePerfTable, is: object(isInferencePerf), read: readInferencePerf},
@@ -210,6 +210,8 @@ func formatOf(path, format string) (name, why string, err error) {
 	}
 	if h.object != nil {
 		switch {
+		case isAIPerf(*h.object):
+			return "", "it is an artifact of AIPerf: give the folder that AIPerf wrote, and not one of its files", nil
 		case isGenAIExperiment(*h.object):
 			return "", isExperiment, nil
 		case isInferencePerfServer(*h.object):

@@ -10,7 +10,8 @@ import (
 
 // detailed are the lists of a result of --save-detailed, an entry a request, in
 // seconds. Starts are on a clock of the tool's own; latencies, queued and
-// errors may be missing.
+// errors may be missing. Queued is taken for an open loop only: in a closed one
+// it is how long a request waited for its stream, which nobody asked to be short.
 type detailed struct {
 	starts, ttfts     []float64
 	itls              [][]float64

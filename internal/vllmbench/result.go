@@ -76,6 +76,9 @@ func readResult(o pyjson.Object) (perf.Report, error) {
 	f.outputTPS, f.totalTPS = o.Float("output_throughput"), o.Float("total_token_throughput")
 	f.acceptance = o.Float("spec_decode_acceptance_length")
 	report := f.report()
+	if report.Summary.E2E == nil {
+		report.Summary.E2E = latenciesOf(o, report.Summary.Requests)
+	}
 	metadata(o, &report)
 	if err := o.Err(); err != nil {
 		return report, err
@@ -86,6 +89,21 @@ func readResult(o pyjson.Object) (perf.Report, error) {
 	}
 	report.Doubts = append(report.Doubts, doubts...)
 	return report, o.Err()
+}
+
+// latenciesOf describes the latencies that newer versions list even without
+// --save-detailed, if they are those of the n requests that were answered.
+func latenciesOf(o pyjson.Object, n int) *perf.Dist {
+	var ms []float64
+	for _, s := range o.Floats("latencies") {
+		if s > 0 && s < maxSeconds {
+			ms = append(ms, 1000*s)
+		}
+	}
+	if len(ms) != n {
+		return nil
+	}
+	return perf.DescribeSample(ms)
 }
 
 // inSeconds reports whether latencies have names without a unit.
@@ -131,8 +149,11 @@ func requestsOf(o pyjson.Object, r *perf.Report) ([]perf.Request, []string) {
 		return nil, []string{"records_unused: ttfts has no start_times or itls beside it, so when requests ran is not known"}
 	}
 	d := detailed{
-		starts: starts, ttfts: ttfts, itls: itls, latencies: o.Floats("latencies"), queued: o.Floats("queue_times"),
+		starts: starts, ttfts: ttfts, itls: itls, latencies: o.Floats("latencies"),
 		inputs: o.Floats("input_lens"), outputs: o.Floats("output_lens"), errors: o.Texts("errors"),
+	}
+	if r.Asked.RequestRate > 0 {
+		d.queued = o.Floats("queue_times")
 	}
 	for _, list := range []struct {
 		name string

@@ -244,6 +244,54 @@ func TestDetailedResult(t *testing.T) {
 	}
 }
 
+// One run as its log and as its detailed result have it: what we compute from
+// the records is what the tool printed, to its two places.
+func TestRealRun(t *testing.T) {
+	log := readLog(t, "real/detailed.log")
+	text, err := os.ReadFile("testdata/real/detailed.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	results, err := ReadResults(strings.NewReader(string(text)))
+	if err != nil || len(log) != 1 || len(results) != 1 {
+		t.Fatal(log, results, err)
+	}
+	ours, printed := measured(t, results[0]), log[0].Values
+	if ours.Status != perf.Full || ours.Steady == nil || ours.Summary.Requests != 24 {
+		t.Errorf("%s %v", ours.Status, ours.Reasons)
+	}
+	s := ours.Summary
+	for label, got := range map[string]float64{
+		"median ttft (ms)": s.TTFT.P50, "p99 ttft (ms)": s.TTFT.P99, "mean tpot (ms)": s.TPOT.Mean, "median tpot (ms)": s.TPOT.P50,
+		"median itl (ms)": s.ITL.P50, "p95 itl (ms)": s.ITL.P95, "median e2el (ms)": s.E2E.P50, "p90 e2el (ms)": s.E2E.P90,
+	} {
+		if want := printed[label]; math.Abs(got-want) > 0.0051 {
+			t.Errorf("%s: %v from the records, printed is %v", label, got, want)
+		}
+	}
+	if slices.ContainsFunc(ours.Doubts, func(d string) bool { return strings.HasPrefix(d, "summary_differs") }) {
+		t.Errorf("%q", ours.Doubts)
+	}
+	told := log[0].Report().Told
+	want := perf.Setting{"model": "tiny", "api": "completions", "dataset": "random", "num_prompts": "24", "concurrency": "4", "arrival": "closed",
+		"random_seed": "3", "isl": "100", "osl": "20", "ignore_eos": "true", "warmup_requests": "0", "range_ratio": "0.0"}
+	if told.String() != want.String() {
+		t.Errorf("told %s\nwant %s", told, want)
+	}
+	if told := results[0].Told; told["tp"] != "1" || told["quant"] != "bf16" {
+		t.Errorf("told %s", told)
+	}
+	if text, err = os.ReadFile("testdata/real/plain.json"); err != nil {
+		t.Fatal(err)
+	}
+	if results, err = ReadResults(strings.NewReader(string(text))); err != nil {
+		t.Fatal(err)
+	}
+	if m := measured(t, results[0]); m.Summary.E2E == nil || m.Summary.E2E.N != 24 || results[0].Requests != nil {
+		t.Errorf("the latencies of a plain result are not taken: %+v", m.Summary.E2E)
+	}
+}
+
 func TestAppendedAndSwept(t *testing.T) {
 	line := strings.ReplaceAll(plain, "\n", "")
 	for _, text := range []string{line + "\n" + line + "\n", "[" + line + "," + line + "]"} {
