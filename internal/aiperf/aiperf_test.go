@@ -268,6 +268,26 @@ func TestNoSummary(t *testing.T) {
 	}
 }
 
+// Tokens that AIPerf counted itself are said to be, with records or without.
+func TestClientTokens(t *testing.T) {
+	dir := copyRun(t, "v03_qwen")
+	for range 2 {
+		run, err := Read(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m := measure(t, run); m.TokenSource != "tokenizer" || !has(m.Doubts, "client_tokens: osl, output_tps, tpot_ms_*: no answer has usage") {
+			t.Errorf("%q %q", m.TokenSource, m.Doubts)
+		}
+		if err := os.Remove(filepath.Join(dir, recordsFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	if m := measure(t, read(t, "v013_stream")); m.TokenSource != "usage" || has(m.Doubts, "client_tokens") {
+		t.Errorf("%q %q", m.TokenSource, m.Doubts)
+	}
+}
+
 func TestGPU(t *testing.T) {
 	// Two exporters report the same GPUs: 20 lines of one GPU in the old names, and
 	// in the new ones two GPUs. Of each instant one sample is left.

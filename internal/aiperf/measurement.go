@@ -47,10 +47,24 @@ func (r *Run) measurement(asked perf.Workload) (perf.Measurement, error) {
 		}
 		return m, nil
 	}
+	if r.Records == nil {
+		r.summaryTokens(&m)
+	}
 	m.Doubts = append(m.Doubts, chunks.doubts(r)...)
 	m.Doubts = append(m.Doubts, r.promptDoubts(inputs)...)
 	r.addServer(&m)
 	return m, nil
+}
+
+// summaryTokens says what counted the tokens of a summary without records:
+// AIPerf's tokenizer, unless it was told to take the server's count.
+func (r *Run) summaryTokens(m *perf.Measurement) {
+	if r.Summary.config.usage {
+		m.TokenSource = "usage"
+		return
+	}
+	m.TokenSource = "tokenizer"
+	m.Doubts = append(m.Doubts, perf.ClientTokens)
 }
 
 // failure is the cause of a run without an answer where there are no records

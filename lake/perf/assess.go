@@ -27,6 +27,7 @@ func AssessStream(requests Stream, asked Workload, client *Client) (Measurement,
 	m := Measurement{
 		Schema: MeasurementSchema, Status: judged.Status, Reasons: judged.Reasons, Doubts: judged.Doubts,
 		Failure: judged.Failure, Asked: asked, Client: client,
+		TokenSource: first.counts.tokenSource(),
 	}
 	if m.Status != Failed {
 		window, doubts := steadyWindow(first.flights, asked)
@@ -84,7 +85,7 @@ type look struct {
 }
 
 func newLook() *look {
-	return &look{counts: counts{causes: map[string]int{}}, from: math.MaxInt64, to: math.MinInt64}
+	return &look{counts: counts{causes: map[string]int{}, sources: map[string]bool{}}, from: math.MaxInt64, to: math.MinInt64}
 }
 
 func (l *look) add(r *Request) {

@@ -70,6 +70,7 @@ var distStats = []struct {
 // The headline numbers are of the steady-state window where there is one, and
 // of the whole run where there is none; headline_window says which.
 var headlineColumns = []Column{
+	{"token_source", Varchar, GroupMetrics, "", "What counted the output tokens: usage (the server), tokenizer (the client's), chunks (a lower bound), a tool that does not tell, or several with + between.", false, false},
 	{"headline_window", Varchar, GroupMetrics, "", "Span of the *_per_gpu columns and of headline_*: steady or full.", false, false},
 	{"headline_request_throughput_rps", Double, GroupMetrics, "requests/s", "Requests answered a second over headline_window.", false, false},
 	{"headline_output_tps", Double, GroupMetrics, "tok/s", "Output tokens a second over headline_window.", false, false},

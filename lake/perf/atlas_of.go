@@ -112,6 +112,7 @@ func RowOf(o Origin, m *Measurement) Row {
 	}
 	b.SetText("status_reason", strings.Join(reasons, "; "))
 	b.SetBool("simulated", m.Simulated)
+	b.SetText("token_source", m.TokenSource)
 	b.setting(m)
 	b.workload(&m.Asked)
 	b.tier()

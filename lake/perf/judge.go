@@ -77,10 +77,19 @@ func (l *look) judge(asked Workload, client *Client) Judgement {
 	return v
 }
 
+// ClientTokens is the doubt of a run whose output tokens no server counted.
+const ClientTokens = "client_tokens: osl, output_tps, tpot_ms_*: no answer has usage; output tokens are counted by the client's tokenizer, which may not be the server's"
+
+// tokenSource joins what counted the output tokens, "" if none is told.
+func (c *counts) tokenSource() string {
+	return strings.Join(slices.Sorted(maps.Keys(c.sources)), "+")
+}
+
 // counts are what judge weighs.
 type counts struct {
 	measured, answered, oneToken int
-	byChunks                     int // answered requests whose tokens are counted by events
+	byChunks                     int             // answered requests whose tokens are counted by events
+	sources                      map[string]bool // TokenSource of the answered requests
 	firsts                       bool
 	oslSum                       float64
 	islSum                       float64
@@ -117,12 +126,18 @@ func (c *counts) add(r *Request) {
 	if r.TokenSource == "chunks" {
 		c.byChunks++
 	}
+	if r.TokenSource != "" {
+		c.sources[r.TokenSource] = true
+	}
 	if _, ok := r.TTFT(); ok {
 		c.firsts = true
 	}
 }
 
 func (c *counts) judgeLengths(asked Workload, against, doubt func(string, ...any)) {
+	if c.sources["tokenizer"] && !c.sources["usage"] {
+		doubt(ClientTokens)
+	}
 	if c.byChunks > 0 {
 		doubt("chunk_tokens: %d of %d answers came without usage; their tokens are counted by events, a lower bound", c.byChunks, c.answered)
 	}

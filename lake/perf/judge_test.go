@@ -28,6 +28,11 @@ func TestJudge(t *testing.T) {
 	for i := range byChunks {
 		byChunks[i].TokenSource = "chunks"
 	}
+	byTokenizer, mixed := run(100, 20), run(100, 20)
+	for i := range byTokenizer {
+		byTokenizer[i].TokenSource, mixed[i].TokenSource = "tokenizer", "tokenizer"
+	}
+	mixed[0].TokenSource = "usage"
 	oneToken := run(98, 20)
 	oneToken = append(oneToken, run(2, 1)...)
 	for _, c := range []struct {
@@ -50,6 +55,8 @@ func TestJudge(t *testing.T) {
 		{"two were asked for one token", oneToken, Workload{Arrival: Closed, Concurrency: 1, NumPrompts: 100, ISL: 10, OSL: 20, OneToken: 2}, nil, Full, "", ""},
 		{"client bound", run(100, 20), asked, &Client{Bound: true, Why: "late"}, Partial, "client_bound", ""},
 		{"coalesced", run(100, 20), asked, &Client{Coalesced: 0.2}, Full, "", "coalesced"},
+		{"counted by the client's tokenizer", byTokenizer, asked, nil, Full, "", "client_tokens"},
+		{"one answer has usage", mixed, asked, nil, Full, "", ""},
 		{"counted by events", byChunks, asked, nil, Full, "", "chunk_tokens"},
 		{"prompts of another length", run(100, 20), Workload{Arrival: Closed, NumPrompts: 100, ISL: 11, OSL: 20}, nil, Full, "", "isl_differs"},
 	} {
@@ -63,6 +70,25 @@ func TestJudge(t *testing.T) {
 		if c.doubt == "" && len(v.Doubts) != 0 || c.doubt != "" && !has(v.Doubts, c.doubt) {
 			t.Errorf("%s: doubts %q, want %q", c.name, v.Doubts, c.doubt)
 		}
+	}
+}
+
+// The row says what counted the tokens.
+func TestTokenSource(t *testing.T) {
+	requests := closedRun(4, 10, 0)
+	for i := range requests {
+		requests[i].TokenSource = []string{"usage", "tokenizer"}[i%2]
+	}
+	m := Assess(requests, Workload{Arrival: Closed, Concurrency: 4, NumPrompts: 40, OSL: 2}, nil)
+	if row := RowOf(Origin{}, &m); row.Text("token_source") != "tokenizer+usage" {
+		t.Errorf("token_source %q", row.Text("token_source"))
+	}
+	for i := range requests {
+		requests[i].TokenSource = ""
+	}
+	m = Assess(requests, m.Asked, nil)
+	if row := RowOf(Origin{}, &m); !row.IsNull("token_source") {
+		t.Errorf("nobody tells, and the row says %q", row.Text("token_source"))
 	}
 }
 

@@ -38,6 +38,8 @@ type Measurement struct {
 	Server  *Server  `json:"server,omitempty"`  // the server's own counters over the run, nil if it has none
 	Failure string   `json:"failure,omitempty"` // root cause of FAILED, as the server's or the tool's log tells it
 
+	TokenSource string `json:"token_source,omitempty"` // what counted the output tokens, as in Request; several are joined with +
+
 	Evidence   *Evidence   `json:"evidence,omitempty"`    // what the tool left of the run; nil for native
 	CrossCheck *CrossCheck `json:"cross_check,omitempty"` // what a second driver measured of the cell; nil if none was asked
 
