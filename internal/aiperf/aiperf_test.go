@@ -395,6 +395,29 @@ func edit(t *testing.T, dir, file, old, now string) {
 	}
 }
 
+// What should be a metric and is none is named, with records or without.
+func TestFaultyMetric(t *testing.T) {
+	dir := copyRun(t, "v013_stream")
+	edit(t, dir, summaryJSON, `"request_latency":`, `"request_latency": "x", "was_latency":`)
+	for range 2 {
+		run, err := Read(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := measure(t, run)
+		if !has(m.Doubts, "not_read: profile_export_aiperf.json has no metric with a unit where it has request_latency") ||
+			!slices.Contains(m.Evidence.Missing, `profile_export_aiperf.json request_latency: it is no metric with a unit, but "x"`) {
+			t.Errorf("doubts %q, missing %q", m.Doubts, m.Evidence.Missing)
+		}
+		if err := os.Remove(filepath.Join(dir, recordsFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	if m := measure(t, read(t, "v013_stream")); has(m.Doubts, "not_read") {
+		t.Errorf("%q", m.Doubts)
+	}
+}
+
 // Only the CSV is left: the same numbers, to its two decimals.
 func TestCSV(t *testing.T) {
 	dir := copyRun(t, "v013_stream")

@@ -2,7 +2,9 @@ package aiperf
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,12 +21,15 @@ func (r *Run) Report() *perf.Report {
 	report.Summary = perf.Summary{Requests: perf.Untold, Errors: perf.Untold, InputTokens: perf.Untold, OutputTokens: perf.Untold}
 	if s := r.Summary; s != nil {
 		report.Reasons = s.reasons()
+		if len(s.faulty) > 0 {
+			report.Doubts = append(report.Doubts, fmt.Sprintf("not_read: %s has no metric with a unit where it has %s", r.summaryName(), strings.Join(slices.Sorted(maps.Keys(s.faulty)), ", ")))
+		}
 	}
 	if rs := r.Records; rs != nil {
 		report.Requests, report.Start, report.End = rs.Stream, rs.Start, rs.End
 		reasons, doubts := r.crossCheck()
 		report.Reasons = append(report.Reasons, reasons...)
-		report.Doubts = append(doubts, rs.doubts()...)
+		report.Doubts = slices.Concat(report.Doubts, doubts, rs.doubts())
 		return report
 	}
 	s := r.Summary
@@ -192,13 +197,16 @@ func (s *Summary) dist(tag, unit string, n int) *perf.Dist {
 	return d
 }
 
+// unitsOf are the metrics that our numbers are made of, and their units.
+var unitsOf = map[string]string{
+	"time_to_first_token": "ms", "inter_token_latency": "ms", "request_latency": "ms", "inter_chunk_latency": "ms",
+	"benchmark_duration": "ms", "request_throughput": "requests/sec", "output_token_throughput": "tokens/sec", "total_token_throughput": "tokens/sec",
+	"input_sequence_length": "tokens", "output_sequence_length": "tokens",
+}
+
 // badUnits names the metrics in a unit that AIPerf has never written them in.
 func (s *Summary) badUnits() error {
-	for tag, unit := range map[string]string{
-		"time_to_first_token": "ms", "inter_token_latency": "ms", "request_latency": "ms", "inter_chunk_latency": "ms",
-		"benchmark_duration": "ms", "request_throughput": "requests/sec", "output_token_throughput": "tokens/sec", "total_token_throughput": "tokens/sec",
-		"input_sequence_length": "tokens", "output_sequence_length": "tokens",
-	} {
+	for tag, unit := range unitsOf {
 		if f, ok := s.Metrics[tag]; ok {
 			if _, err := convert(f.Unit, unit); err != nil {
 				return fmt.Errorf("field %s.unit: %w", tag, err)

@@ -307,9 +307,12 @@ func (r *Run) missing() []string {
 			}
 		}
 		for _, tag := range []string{"request_count", "request_throughput", "benchmark_duration", "time_to_first_token", "inter_token_latency", "request_latency"} {
-			if _, ok := s.Metrics[tag]; !ok {
+			if _, ok := s.Metrics[tag]; !ok && s.faulty[tag] == "" {
 				missing("%s %s", r.summaryName(), tag)
 			}
+		}
+		for _, tag := range slices.Sorted(maps.Keys(s.faulty)) {
+			missing("%s %s: it is no metric with a unit, but %s", r.summaryName(), tag, s.faulty[tag])
 		}
 	}
 	if rs := r.Records; rs != nil {

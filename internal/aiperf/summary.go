@@ -37,7 +37,8 @@ type Summary struct {
 	config  config
 	gpus    map[string]map[string]perf.Figure // by UUID, then by metric
 	extra   map[string]json.RawMessage
-	decimal bool // from CSV: two decimals, and no names but the ones printed
+	faulty  map[string]string // by tag, what stands where a metric that we take should
+	decimal bool              // from CSV: two decimals, and no names but the ones printed
 }
 
 // An ErrorCount is one cause of failed requests.
@@ -106,7 +107,7 @@ func parseSummary(text []byte) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Summary{Metrics: map[string]perf.Figure{}, extra: map[string]json.RawMessage{}}
+	s := &Summary{Metrics: map[string]perf.Figure{}, extra: map[string]json.RawMessage{}, faulty: map[string]string{}}
 	for _, field := range []struct {
 		name string
 		to   any
@@ -239,7 +240,7 @@ func (s *Summary) telemetry(fields map[string]json.RawMessage) error {
 			if _, seen := s.gpus[gpu.UUID]; seen || gpu.Metrics == nil {
 				continue
 			}
-			figures, err := readFigures(gpu.Metrics)
+			figures, err := readFigures(gpu.Metrics, nil)
 			if err != nil {
 				return fmt.Errorf("field telemetry_data.endpoints.%s.gpus.%s.metrics%w", endpoint, name, err)
 			}
@@ -260,6 +261,8 @@ func (s *Summary) metrics(fields map[string]json.RawMessage) error {
 		case ok:
 			s.Metrics[name] = figure
 			top++
+		default:
+			s.fault(name, raw)
 		}
 	}
 	for name := range s.Metrics {
@@ -278,7 +281,11 @@ func (s *Summary) metrics(fields map[string]json.RawMessage) error {
 		if group.name == "records" && top > 0 {
 			return errors.New("field records: metrics are below it and at the top: two versions of AIPerf are mixed in one file")
 		}
-		figures, err := readFigures(raw)
+		fault := s.fault
+		if group.name != "records" {
+			fault = nil
+		}
+		figures, err := readFigures(raw, fault)
 		if err != nil {
 			return fmt.Errorf("field %s%w", group.name, err)
 		}
@@ -295,7 +302,18 @@ func (s *Summary) metrics(fields map[string]json.RawMessage) error {
 	return nil
 }
 
-func readFigures(raw json.RawMessage) (map[string]perf.Figure, error) {
+// fault keeps what stands where a metric that we take should.
+func (s *Summary) fault(name string, raw json.RawMessage) {
+	if now, old := oldTags[name]; old {
+		name = now
+	}
+	if _, ours := unitsOf[name]; (ours || name == "request_count") && string(raw) != "null" {
+		s.faulty[name] = fmt.Sprintf("%.60s", raw)
+	}
+}
+
+// readFigures reads metrics. What is none goes to other, if that is not nil.
+func readFigures(raw json.RawMessage, other func(string, json.RawMessage)) (map[string]perf.Figure, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil {
 		return nil, fmt.Errorf(": %w", err)
@@ -307,6 +325,9 @@ func readFigures(raw json.RawMessage) (map[string]perf.Figure, error) {
 			return nil, fmt.Errorf(".%s%w", name, err)
 		}
 		if !ok {
+			if other != nil {
+				other(name, raw)
+			}
 			continue
 		}
 		if now, old := oldTags[name]; old {

@@ -74,6 +74,8 @@ func TestGuideLLM(t *testing.T) {
 	near(t, "duration", s.DurationS, 5.01964807510376)
 	// 20.5 is the population deviation of 51 and 92: √2 · 20.5 = 41/√2 is of a sample.
 	near(t, "ISL std", s.ISL.Std, 41/math.Sqrt2)
+	// Its TPOT is of 14 tokens, not of 2 requests.
+	near(t, "TPOT std", s.TPOT.Std, 0.10487011500767296*math.Sqrt(14.0/13))
 	if s.Requests != 2 || s.Errors != 0 || s.InputTokens != 143 || s.OutputTokens != 16 || s.ITL != nil {
 		t.Errorf("%+v", s)
 	}

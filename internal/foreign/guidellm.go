@@ -28,7 +28,7 @@ var guidellmTable = []Quantity{
 	{Column: "output_tokens", Field: "metrics.output_token_count.successful", Unit: "tokens", Factor: 1},
 }
 
-var guidellmStats = stats{mean: "mean", std: "std_dev", min: "min", max: "max", percentiles: "percentiles",
+var guidellmStats = stats{count: "count", mean: "mean", std: "std_dev", min: "min", max: "max", percentiles: "percentiles",
 	p50: "p50", p90: "p90", p95: "p95", p99: "p99", populationStd: true}
 
 func isGuideLLM(o pyjson.Object) bool { return o.Has("benchmarks", "metadata") }

@@ -2,6 +2,7 @@ package foreign
 
 import (
 	"fmt"
+	"math"
 
 	"pipeline/internal/pyjson"
 	"pipeline/lake/perf"
@@ -68,6 +69,7 @@ type stats struct {
 	p50, p90, p95, p99  string
 	percentiles         string // the object that holds those, "" if they stand beside the mean
 	populationStd       bool   // the deviation is of n, ours is of n-1
+	count               string // how many values it is of, "" if they are the requests
 }
 
 // dist reads a distribution of n values, nil if there is none.
@@ -97,7 +99,11 @@ func (s stats) dist(o pyjson.Object, n int, factor float64) *perf.Dist {
 	take(ranks, s.p95, &d.P95)
 	take(ranks, s.p99, &d.P99)
 	if s.populationStd {
-		d.Std = perf.SampleStd(d.Std, n)
+		of := n
+		if v := o.Float(s.count); s.count != "" && v != nil && *v >= 0 && *v < math.MaxInt32 {
+			of = int(*v)
+		}
+		d.Std = perf.SampleStd(d.Std, of)
 	}
 	if !told {
 		return nil
