@@ -1,6 +1,7 @@
 package dcgm
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -435,11 +436,21 @@ func (r *Report) Check(code string) (Check, bool) {
 	return r.Checks[i], true
 }
 
-// JSON writes the report for dcgm.json.
+// JSON writes the report for dcgm.json: indented for people, but for the
+// timeline, which is for pages and stands on one line at the end.
 func (r *Report) JSON() ([]byte, error) {
-	b, err := json.MarshalIndent(r, "", " ")
+	head := *r
+	head.Timeline = nil
+	b, err := json.MarshalIndent(head, "", " ")
 	if err != nil {
 		return nil, fmt.Errorf("write %s: %w", ReportFile, err)
+	}
+	if r.Timeline != nil {
+		line, err := json.Marshal(r.Timeline)
+		if err != nil {
+			return nil, fmt.Errorf("write %s: %w", ReportFile, err)
+		}
+		b = fmt.Appendf(bytes.TrimSuffix(b, []byte("\n}")), ",\n \"timeline\": %s\n}", line)
 	}
 	return append(b, '\n'), nil
 }

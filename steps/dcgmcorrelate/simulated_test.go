@@ -66,6 +66,10 @@ func TestFaultsOfTheSimulation(t *testing.T) {
 	}
 }
 
+// idleLooks is how often the exporter is looked at before the load: for three
+// collections, of which one lies wholly before it.
+const idleLooks = 12
+
 // simulate measures some seconds of load on a simulated server whose
 // exporter has a fault, and correlates what was scraped meanwhile.
 func simulate(t *testing.T, fault string) *dcgm.Report {
@@ -82,9 +86,10 @@ func simulate(t *testing.T, fault string) *dcgm.Report {
 	defer web.Close()
 
 	ctx, cancel := context.WithCancel(t.Context())
-	samples, done := &dcgm.Samples{}, make(chan struct{})
+	samples, done, quiet := &dcgm.Samples{}, make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
+		looks := 0
 		tick := time.NewTicker(50 * time.Millisecond)
 		defer tick.Stop()
 		for {
@@ -97,6 +102,9 @@ func simulate(t *testing.T, fault string) *dcgm.Report {
 					}
 				}
 			}
+			if looks++; looks == idleLooks {
+				close(quiet)
+			}
 			select {
 			case <-ctx.Done():
 				return
@@ -104,7 +112,7 @@ func simulate(t *testing.T, fault string) *dcgm.Report {
 			}
 		}
 	}()
-	time.Sleep(600 * time.Millisecond) // the exporter is to see idleness first: it is what is measured, and no wait for a condition
+	<-quiet
 	from := time.Now()
 	load(t, web.URL, 4, 2500*time.Millisecond)
 	to := time.Now()
