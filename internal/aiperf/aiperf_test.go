@@ -223,7 +223,7 @@ func TestNotStarted(t *testing.T) {
 	if !errors.Is(err, ErrNoRun) || !strings.Contains(err.Error(), "Failed to handle command profile_configure") {
 		t.Errorf("error %v", err)
 	}
-	if cause := Cause("testdata/v013_all_failed"); cause != "All 4 inference request(s) failed; no successful responses were collected." {
+	if cause := logCause("testdata/v013_all_failed/" + logFile); cause != "All 4 inference request(s) failed; no successful responses were collected." {
 		t.Errorf("cause %q", cause)
 	}
 }
@@ -289,35 +289,31 @@ func TestClientTokens(t *testing.T) {
 }
 
 func TestGPU(t *testing.T) {
-	// Two exporters report the same GPUs: 20 lines of one GPU in the old names, and
-	// in the new ones two GPUs. Of each instant one sample is left.
-	for dir, gpus := range map[string]int{"v03_qwen": 1, "v013_prefix_gpu": 2} {
-		run := read(t, dir)
-		sources := map[string]string{}
-		n := 0
-		for s, err := range run.GPU() {
-			if err != nil {
-				t.Fatal(err)
-			}
-			if first, known := sources[s.UUID]; known && first != s.Source {
-				t.Errorf("%s: %s is reported by %s and by %s", dir, s.UUID, first, s.Source)
-			}
-			sources[s.UUID] = s.Source
-			if s.PowerW == nil || *s.PowerW <= 0 || s.EnergyMJ == nil || s.UtilizationPct == nil || s.TemperatureC == nil || s.Model == "" || s.Source == "" {
-				t.Errorf("%s: %+v", dir, s)
-			}
-			n++
-		}
-		lines, err := os.ReadFile(run.folder.path(gpuLines))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if all := strings.Count(string(lines), "\n"); len(sources) != gpus || 2*n < all-2*gpus || 2*n > all+2*gpus {
-			t.Errorf("%s: %d samples of %d GPUs out of %d lines", dir, n, len(sources), all)
+	for dir, want := range map[string]string{"v03_qwen": "gpu_telemetry_export.jsonl", "v013_prefix_gpu": "foo_gpu_telemetry.jsonl", "v013_stream": ""} {
+		if path := read(t, dir).Telemetry(); want == "" && path != "" || want != "" && filepath.Base(path) != want {
+			t.Errorf("%s: samples of GPUs in %q", dir, path)
 		}
 	}
 	if m := measure(t, read(t, "v013_prefix_gpu")); *m.Evidence.Figures["GPU-0001 nvidia_power_usage"].Avg != 501 {
 		t.Errorf("figures %v", slices.Sorted(maps.Keys(m.Evidence.Figures)))
+	}
+}
+
+// The server's metrics are read from one of their four files; that there are
+// others is said.
+func TestServerMetricsNotRead(t *testing.T) {
+	for _, name := range []string{serverTable, serverLines, serverCSV} {
+		dir := copyRun(t, "v013_stream")
+		if err := os.Rename(filepath.Join(dir, serverJSON), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		run, err := Read(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m := measure(t, run); !slices.Contains(m.Evidence.Missing, serverJSON+": the server's metrics are in "+name+", which is not read") {
+			t.Errorf("%s: missing %q", name, m.Evidence.Missing)
+		}
 	}
 }
 
@@ -332,8 +328,12 @@ func TestEvidence(t *testing.T) {
 	if a := names["profile_export.jsonl"]; a.Bytes != 36949 || a.SHA256.IsZero() || len(names) != 5 {
 		t.Errorf("artifacts %v", names)
 	}
-	if len(run.Unknown()) != 0 {
-		t.Errorf("unknown to us: %q", run.Unknown())
+	for name := range e.Extra {
+		switch strings.TrimPrefix(name, summaryJSON+" ") {
+		case "metadata", "branch_stats", "pooled_spec_decode_acceptance_histogram": // known, and of no use here
+		default:
+			t.Errorf("unknown to us: %q", name)
+		}
 	}
 	if !has(e.Missing, "gpu_telemetry_export.jsonl: ") {
 		t.Errorf("missing %q", e.Missing)
@@ -360,11 +360,6 @@ func TestNewerVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{"profile_export.jsonl metadata.tenant", "profile_export.jsonl metrics.warp_factor", "profile_export_aiperf.json new_block"}
-	got := run.Unknown()
-	slices.Sort(got)
-	if !slices.Equal(got, want) {
-		t.Errorf("unknown %q", got)
-	}
 	extra := measure(t, run).Evidence.Extra
 	if string(extra[want[0]]) != `"blue"` || string(extra[want[1]]) != `{"value":9.5,"unit":"c"}` || string(extra[want[2]]) != `{"a": [1, 2]}` {
 		t.Errorf("extra %s", extra)

@@ -24,6 +24,7 @@ const (
 	serverJSON  = "server_metrics_export.json"  // _server_metrics.json
 	serverLines = "server_metrics_export.jsonl" // _server_metrics.jsonl
 	serverTable = "server_metrics_export.parquet"
+	serverCSV   = "server_metrics_export.csv"
 	gpuLines    = "gpu_telemetry_export.jsonl" // _gpu_telemetry.jsonl
 	inputsFile  = "inputs.json"                // whatever the prefix
 	logFile     = "logs/aiperf.log"            // whatever the prefix
@@ -34,7 +35,7 @@ var prefixed = []struct{ ending, artifact string }{
 	{"_server_metrics.parquet", serverTable},
 	{"_server_metrics.jsonl", serverLines},
 	{"_server_metrics.json", serverJSON},
-	{"_server_metrics.csv", "server_metrics_export.csv"},
+	{"_server_metrics.csv", serverCSV},
 	{"_gpu_telemetry.jsonl", gpuLines},
 	{"_timeslices.json", "profile_export_aiperf_timeslices.json"},
 	{"_timeslices.csv", "profile_export_aiperf_timeslices.csv"},
@@ -137,7 +138,7 @@ func artifactOf(name, prefix string) string {
 	}
 	if prefix == defaults {
 		switch name {
-		case summaryJSON, summaryCSV, recordsFile, serverJSON, serverLines, serverTable, gpuLines:
+		case summaryJSON, summaryCSV, recordsFile, serverJSON, serverLines, serverTable, serverCSV, gpuLines:
 			return name
 		}
 		return ""

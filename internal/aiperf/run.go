@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -176,10 +175,6 @@ func Cut(dir string) error {
 	}
 }
 
-// Cause returns the first error that AIPerf logged in a folder of artifacts,
-// "" if there is none.
-func Cause(dir string) string { return logCause(filepath.Join(dir, logFile)) }
-
 // logCause finds the first error in a log. Its lines are either
 // "2026-11-25 23:34:50.928 - module - ERROR - text" or "23:34:50.928 ERROR    text (file.py:12)".
 func logCause(path string) string {
@@ -209,15 +204,6 @@ func (r *Run) Server() *perf.Server {
 		return nil
 	}
 	return r.server.server()
-}
-
-// GPU yields what the GPUs were seen to do, each GPU once where two exporters
-// reported it. It yields nothing where AIPerf asked none.
-func (r *Run) GPU() iter.Seq2[*GPUSample, error] {
-	if !r.folder.hasLines(gpuLines) {
-		return func(func(*GPUSample, error) bool) {}
-	}
-	return gpuSamples(r.folder.path(gpuLines), r.folder.files[gpuLines])
 }
 
 // Inputs reads the prompts of the run, nil if AIPerf did not write them.
@@ -264,26 +250,6 @@ func (r *Run) summaryName() string {
 	return r.folder.files[summaryCSV]
 }
 
-// Unknown names the fields that this package does not know, by file and field.
-func (r *Run) Unknown() []string {
-	var names []string
-	if r.Summary != nil {
-		for _, name := range slices.Sorted(maps.Keys(r.Summary.extra)) {
-			switch name {
-			case "metadata", "branch_stats", "pooled_spec_decode_acceptance_histogram": // known, and of no use here
-			default:
-				names = append(names, r.summaryName()+" "+name)
-			}
-		}
-	}
-	if r.Records != nil {
-		for _, name := range slices.Sorted(maps.Keys(r.Records.unknown)) {
-			names = append(names, r.Records.file+" "+name)
-		}
-	}
-	return names
-}
-
 // missing names what was looked for and is not there.
 func (r *Run) missing() []string {
 	var list []string
@@ -294,8 +260,10 @@ func (r *Run) missing() []string {
 			missing("%s: the file is not there", artifact)
 		}
 	}
-	if !f.has(serverJSON) && f.has(serverTable) {
-		missing("%s: the server's metrics are in %s only, which is not read", serverJSON, f.files[serverTable])
+	for _, other := range []string{serverTable, serverLines, serverCSV} {
+		if !f.has(serverJSON) && f.has(other) {
+			missing("%s: the server's metrics are in %s, which is not read", serverJSON, f.files[other])
+		}
 	}
 	if !f.hasLines(gpuLines) {
 		missing("%s: no sample of a GPU is there", gpuLines)

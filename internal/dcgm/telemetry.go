@@ -46,6 +46,8 @@ type telemetryLine struct {
 	Model       string                     `json:"gpu_model_name"`
 	PCI         string                     `json:"pci_bus_id"`
 	Node        string                     `json:"hostname"`
+	URL         string                     `json:"telemetry_source_url"`
+	OldURL      string                     `json:"dcgm_url"`
 	Data        map[string]json.RawMessage `json:"telemetry_data"`
 }
 
@@ -55,7 +57,7 @@ func ReadTelemetry(r io.Reader) (*Telemetry, error) {
 	t := &Telemetry{Unknown: map[string]int{}}
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 0, 64<<10), maxLine)
-	first := map[string]string{} // host that reports a GPU, by GPU
+	first := map[string]string{} // exporter that reports a GPU, by GPU
 	for n := 1; lines.Scan(); n++ {
 		if len(lines.Bytes()) == 0 {
 			continue
@@ -71,10 +73,11 @@ func ReadTelemetry(r io.Reader) (*Telemetry, error) {
 		if line.Index != nil {
 			g.Index = *line.Index
 		}
-		if host, ok := first[g.Key()]; ok && host != line.Node {
+		exporter := line.Node + " " + line.URL + line.OldURL
+		if other, ok := first[g.Key()]; ok && other != exporter {
 			continue
 		}
-		first[g.Key()] = line.Node
+		first[g.Key()] = exporter
 		t.Lines++
 		t.add(g, line)
 	}

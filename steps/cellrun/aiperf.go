@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -160,6 +161,9 @@ func (x *external) aiperfLoad(end tool.End, call *aiperf.Call) (*load, error) {
 	default:
 		return nil, fmt.Errorf("%w; the end of what AIPerf says: %s", err, complaint)
 	}
+	if err := x.keepTelemetry(run.Telemetry()); err != nil {
+		return nil, err
+	}
 	if run.Records != nil {
 		l.requests, l.start, l.end = run.Records.Stream, run.Records.Start, run.Records.End
 	}
@@ -182,6 +186,20 @@ func (x *external) aiperfLoad(end tool.End, call *aiperf.Call) (*load, error) {
 		return m, nil
 	}
 	return l, nil
+}
+
+// keepTelemetry hands on the samples of GPUs that AIPerf took under the load
+// that is the cell's; those of a cross-check are of another time.
+func (x *external) keepTelemetry(path string) error {
+	if path == "" || x.c.step.Driver != aiperfName {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return create(x.c.env, telemetryFile, func(w io.Writer) error { _, err := io.Copy(w, f); return err })
 }
 
 // aiperfProgress tells how far AIPerf is, by the records that it writes.

@@ -33,6 +33,7 @@ const (
 	measurementFile = "measurement.json"
 	requestsFile    = "requests.jsonl"
 	artifactsFile   = "artifacts.tar.gz"
+	telemetryFile   = "gpu_telemetry_export.jsonl"
 	identityFile    = "identity.json" // of the step wired to port setup
 )
 
@@ -59,6 +60,7 @@ func Kind() steps.Kind {
 			{Name: measurementFile, Doc: "Setting, summaries, server counters, status and doubts (measurement/v1)."},
 			{Name: requestsFile, Doc: "One line a request: when it was sent, when its tokens came, how many.", Optional: true},
 			{Name: dcgm.CaptureFile, Doc: "What the exporters of GPU counters showed under the load, for dcgm_correlate.", Optional: true},
+			{Name: telemetryFile, Doc: "What AIPerf saw of the GPUs, if its args ask for --gpu-telemetry, for dcgm_correlate.", Optional: true},
 			{Name: artifactsFile, Doc: "What the tools wrote, and what they said: a folder a tool.", Optional: true, Volatile: true},
 		},
 		New: func() steps.Step {

@@ -19,18 +19,19 @@ import (
 
 // A cell is one run that was found.
 type cell struct {
-	where    string        // for messages: the path, and which run of it
-	path     string        // of its source, below from
-	part     int           // which run of its source, from 1; 0 if it is the only one
-	format   string        //
-	digest   digest.Digest // of its source
-	told     perf.Setting  // by the report
-	byPath   perf.Setting  // by its path
-	asked    perf.Workload // as far as the report tells
-	driver   perf.Driver
-	requests perf.Stream // nil if the report keeps none
-	coords   []perf.Coord
-	judge    func(perf.Workload, perf.Setting) (perf.Measurement, error)
+	where     string        // for messages: the path, and which run of it
+	path      string        // of its source, below from
+	part      int           // which run of its source, from 1; 0 if it is the only one
+	format    string        //
+	digest    digest.Digest // of its source
+	told      perf.Setting  // by the report
+	byPath    perf.Setting  // by its path
+	asked     perf.Workload // as far as the report tells
+	driver    perf.Driver
+	requests  perf.Stream // nil if the report keeps none
+	coords    []perf.Coord
+	telemetry string // the file of its samples of GPUs, "" if it has none
+	judge     func(perf.Workload, perf.Setting) (perf.Measurement, error)
 }
 
 const aiperfFormat = "aiperf-artifacts"
@@ -94,7 +95,7 @@ func (s *Step) aiperfCell(from, dir string) (cell, error) {
 	r := run.Report()
 	return cell{
 		where: filepath.ToSlash(rel), path: filepath.ToSlash(rel), format: r.Format, digest: sum,
-		told: r.Told, asked: r.Asked, driver: r.Driver, requests: r.Requests, judge: run.Measurement,
+		told: r.Told, asked: r.Asked, driver: r.Driver, requests: r.Requests, judge: run.Measurement, telemetry: run.Telemetry(),
 	}, nil
 }
 

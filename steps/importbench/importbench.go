@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -31,6 +32,7 @@ const (
 	measurementFile  = "measurement.json"
 	measurementsFile = "measurements.jsonl"
 	requestsFile     = "requests.jsonl"
+	telemetryFile    = "gpu_telemetry_export.jsonl"
 )
 
 // version is that of the kind, and of the importer in the rows.
@@ -47,6 +49,7 @@ func Kind() steps.Kind {
 		Outputs: []steps.Output{
 			{Name: measurementFile, Doc: "The measurement, if there is one (measurement/v1).", Optional: true},
 			{Name: requestsFile, Doc: "One line a request, if there is one measurement and its report keeps records of requests.", Optional: true},
+			{Name: telemetryFile, Doc: "What AIPerf saw of the GPUs, for dcgm_correlate, if there is one measurement and it has samples.", Optional: true},
 			{Name: measurementsFile, Doc: "A line a cell, `{\"cell\": {axis: value}, \"measurement\": …}`, if there are several.", Optional: true},
 		},
 		New: func() steps.Step { return &Step{Format: auto, KeepRequests: true} },
@@ -140,6 +143,9 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 	} else {
 		err = writeMany(env, cells, measured)
 	}
+	if err == nil {
+		err = keepTelemetry(env, cells)
+	}
 	if err != nil {
 		return err
 	}
@@ -173,6 +179,30 @@ func (s *Step) writeOne(env *steps.Env, c *cell, m *perf.Measurement) error {
 		}
 		return nil
 	})
+}
+
+// keepTelemetry writes what was seen of the GPUs in the only run, or says that
+// of many it is not kept.
+func keepTelemetry(env *steps.Env, cells []cell) error {
+	sampled := 0
+	for i := range cells {
+		if cells[i].telemetry != "" {
+			sampled++
+		}
+	}
+	switch {
+	case sampled == 0:
+		return nil
+	case len(cells) > 1:
+		env.Doubt("gpu_telemetry: %d of %d runs have samples of GPUs, which are kept of a single run only; import one a node, with a matrix, for dcgm_correlate", sampled, len(cells))
+		return nil
+	}
+	f, err := os.Open(cells[0].telemetry)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return create(env, telemetryFile, func(w io.Writer) error { _, err := io.Copy(w, f); return err })
 }
 
 func writeMany(env *steps.Env, cells []cell, measured []perf.Measurement) error {

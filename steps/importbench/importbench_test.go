@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"pipeline/internal/dcgm"
 	"pipeline/internal/foreign"
 	"pipeline/lake/perf"
 	"pipeline/steps"
@@ -330,6 +331,30 @@ func TestAIPerf(t *testing.T) {
 	if a, b := run(t, dir, nil), run(t, other, nil); !bytes.Equal(a.out[measurementsFile].Bytes(), b.out[measurementsFile].Bytes()) {
 		t.Error("what is written depends on the place")
 	}
+}
+
+// What AIPerf saw of the GPUs goes on, for dcgm_correlate to read.
+func TestAIPerfTelemetry(t *testing.T) {
+	const fixture = "../../internal/aiperf/testdata/v013_prefix_gpu"
+	one := run(t, fixture, nil)
+	if one.out[telemetryFile] == nil {
+		t.Fatalf("no %s: %v", telemetryFile, one.err)
+	}
+	// Four series of nine samples: two GPUs, and two exporters that report both.
+	read, err := dcgm.ReadTelemetry(one.out[telemetryFile])
+	if err != nil || read.Lines != 18 {
+		t.Errorf("%v: %+v", err, read)
+	}
+	if run(t, fixture, func(s *Step) { s.Path = "{config}" }).out[telemetryFile] == nil {
+		t.Errorf("with a path there is no %s", telemetryFile)
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"a", "b"} {
+		if err := os.CopyFS(filepath.Join(dir, name), os.DirFS(fixture)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantDoubt(t, run(t, dir, nil).doubts, "gpu_telemetry: 2 of 2 runs have samples of GPUs")
 }
 
 // What is AIPerf's is imported or refused by name, and never left out.
