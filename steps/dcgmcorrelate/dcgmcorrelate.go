@@ -10,8 +10,8 @@
 //	report    by package internal/dcgm, from the frozen file alone
 //
 // A gap is recorded and fails nothing: the report says what is missing and how
-// to get it. Where there was not one sample the node is a part of an answer,
-// so that the next run asks again.
+// to get it. Where Prometheus had not one sample the node is a part of an
+// answer, so that the next run asks again.
 package dcgmcorrelate
 
 import (
@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"pipeline/internal/dcgm"
@@ -48,7 +49,7 @@ func Kind() steps.Kind {
 			{Name: dcgm.SeriesFile, Doc: "The samples, where they are too many to stand in the file above.", Optional: true},
 		},
 		New: func() steps.Step {
-			return &Step{Source: auto, Prometheus: Prometheus{Timeout: steps.Duration(30 * time.Second)}}
+			return &Step{Source: auto}
 		},
 	}
 }
@@ -92,7 +93,7 @@ const (
 // Step correlates one cell.
 type Step struct {
 	Source          string         `json:"source" key:"yes" enum:"auto,prometheus,dmon,telemetry,cell" doc:"Where samples come from. auto takes the first of these that there is."`
-	Prometheus      Prometheus     `json:"prometheus" key:"yes" doc:"The Prometheus server that scrapes dcgm-exporter."`
+	Prometheus      *Prometheus    `json:"prometheus" key:"yes" doc:"The Prometheus server that scrapes dcgm-exporter. Where it is does not matter to the key; that it is asked does."`
 	Dmon            Dmon           `json:"dmon" key:"yes" doc:"A dump of dcgmi dmon."`
 	Telemetry       steps.File     `json:"telemetry" key:"yes" doc:"AIPerf's gpu_telemetry_export.jsonl of the cell."`
 	Frozen          steps.File     `json:"frozen" key:"yes" doc:"A frozen file of the cell, or a folder of frozen files, to read instead."`
@@ -107,13 +108,13 @@ type Step struct {
 
 // Prometheus says how to reach it.
 type Prometheus struct {
-	URL         string            `json:"url" key:"no" doc:"Its address: http://prometheus:9090."`
+	URL         string            `json:"url" key:"no" required:"true" doc:"Its address: http://prometheus:9090."`
 	TokenEnv    steps.EnvName     `json:"token_env" key:"no" doc:"Environment variable that holds a bearer token."`
 	UserEnv     steps.EnvName     `json:"user_env" key:"no" doc:"Environment variable that holds a user name."`
 	PasswordEnv steps.EnvName     `json:"password_env" key:"no" doc:"Environment variable that holds a password."`
 	CAFile      steps.File        `json:"ca_file" key:"no" doc:"PEM file of certificates to trust beside the system's."`
 	Insecure    bool              `json:"insecure_skip_verify" key:"no" doc:"Trust any certificate."`
-	Timeout     steps.Duration    `json:"timeout" key:"no" min:"1s" doc:"How long a query may take."`
+	Timeout     steps.Duration    `json:"timeout" key:"no" min:"0s" doc:"How long a query may take; 0 is 30s."`
 	Labels      map[string]string `json:"labels" key:"yes" doc:"Labels that series must have besides, for instance cluster."`
 }
 
@@ -130,11 +131,11 @@ func (s *Step) Check() error {
 		return &steps.ParamError{Param: param, Err: fmt.Errorf(format, a...)}
 	}
 	switch {
-	case s.Source == prometheus && s.Prometheus.URL == "" && s.Frozen == "":
-		return refuse("prometheus.url", "source is prometheus: give its address, http://prometheus:9090")
+	case s.Source == prometheus && s.Prometheus == nil && s.Frozen == "":
+		return refuse("prometheus", "source is prometheus: give its address, {url: 'http://prometheus:9090'}")
 	case s.Source == dmon && s.Dmon.File == "":
 		return refuse("dmon.file", "source is dmon: give the dump")
-	case s.Prometheus.URL != "":
+	case s.Prometheus != nil:
 		if _, err := s.Prometheus.access(nil, nil); err != nil {
 			return refuse("prometheus.url", "%w", err)
 		}
@@ -171,7 +172,7 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 		return err
 	}
 	env.Progress(steps.Progress{Done: report.NEffMin, Unit: "collections", Text: headline(report)})
-	if report.Quality == dcgm.QualityNone {
+	if report.Quality == dcgm.QualityNone && report.Source.Kind == dcgm.FromPrometheus && s.Frozen == "" {
 		return &steps.Failed{Partial: true, Reason: "no_dcgm: " + report.Gap}
 	}
 	for _, d := range doubts(report) {
@@ -232,6 +233,9 @@ func headline(r *dcgm.Report) string {
 
 // doubts are what of a report must stand beside the cell's numbers.
 func doubts(r *dcgm.Report) []string {
+	if r.Quality == dcgm.QualityNone {
+		return []string{"no_dcgm: " + strings.Join(append([]string{r.Gap}, r.Close...), "; ")}
+	}
 	var out []string
 	if r.Rigor != dcgm.RigorL3 {
 		out = append(out, "no_l3: "+r.Gap)

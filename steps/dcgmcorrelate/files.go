@@ -66,7 +66,7 @@ func missing(samples *dcgm.Samples, links bool) []dcgm.Missing {
 func (s *Step) find(ctx context.Context, env *steps.Env, c *cell) (f *found, why, how string, err error) {
 	want := func(source string) bool { return s.Source == auto || s.Source == source }
 	switch {
-	case want(prometheus) && s.Prometheus.URL != "":
+	case want(prometheus) && s.Prometheus != nil:
 		return s.ask(ctx, env, c)
 	case want(dmon) && s.Dmon.File != "":
 		f, err = s.file(env, "dmon.file", s.Dmon.File, dmonFile)

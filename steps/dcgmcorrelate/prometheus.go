@@ -1,6 +1,7 @@
 package dcgmcorrelate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -15,10 +16,12 @@ import (
 	"pipeline/steps"
 )
 
+const queryTimeout = 30 * time.Second
+
 // access reads the secrets by their names. Without secret it only checks the
 // address.
 func (p *Prometheus) access(secret func(string) (string, error), resolve func(string) string) (*prom.Store, error) {
-	a := prom.Access{URL: p.URL, Insecure: p.Insecure, Timeout: time.Duration(p.Timeout)}
+	a := prom.Access{URL: p.URL, Insecure: p.Insecure, Timeout: cmp.Or(time.Duration(p.Timeout), queryTimeout)}
 	if secret == nil {
 		return prom.NewStore(a)
 	}

@@ -188,7 +188,7 @@ func TestRecordedWindows(t *testing.T) {
 	for i, fault := range r.faults {
 		from, to := r.window(i)
 		one := newRun(measured(from, to, perf.Setting{"tp": "4", "pp": "1", "dp": "1", "ceiling_key": "h200_sm90"}))
-		one.step.Prometheus.URL, one.step.CollectInterval = url, steps.Duration(time.Second)
+		one.step.Prometheus, one.step.CollectInterval = &Prometheus{URL: url}, steps.Duration(time.Second)
 		one.step.Node, one.step.Indices = fmt.Sprintf("gpu-%02d.cluster.local", i), []int{0, 1, 2, 3}
 		if fault.step != nil {
 			fault.step(one.step)
@@ -240,7 +240,7 @@ func testSelection(t *testing.T, r *recording, url string) {
 		}, dcgm.RigorL3, ""},
 	} {
 		one := newRun(measured(from, to, setting))
-		one.step.Prometheus.URL, one.step.CollectInterval = url, steps.Duration(time.Second)
+		one.step.Prometheus, one.step.CollectInterval = &Prometheus{URL: url}, steps.Duration(time.Second)
 		c.change(one.step)
 		report, err := one.do(t)
 		if report == nil || report.Rigor != c.rigor || !strings.Contains(report.Gap, c.text) {
@@ -270,7 +270,7 @@ func testSecrets(t *testing.T, r *recording, address string) {
 	defer guard.Close()
 	from, to := r.window(0)
 	one := newRun(measured(from, to, perf.Setting{"tp": "4", "pp": "1", "dp": "1", "ceiling_key": "h200_sm90"}))
-	one.step.Prometheus.URL, one.step.CollectInterval = guard.URL+"/prom/", steps.Duration(time.Second)
+	one.step.Prometheus, one.step.CollectInterval = &Prometheus{URL: guard.URL + "/prom/"}, steps.Duration(time.Second)
 	one.step.GPUs = []string{"GPU-0-0", "GPU-0-1", "GPU-0-2", "GPU-0-3"}
 	if report, err := one.do(t); err == nil || !strings.Contains(report.Gap, "401") || !strings.Contains(report.Gap, "name the environment variable of its token or password") {
 		t.Errorf("without: %v, %+v", err, report)
@@ -321,7 +321,7 @@ func TestLivePrometheus(t *testing.T) {
 		m := measuredBut(300*time.Millisecond, from, to, perf.Setting{"tp": "2", "pp": "1", "dp": "1", "ceiling_key": "h100_sm90"})
 		m.Simulated = true
 		one = newRun(m)
-		one.step.Prometheus.URL, one.step.CollectInterval = prometheus, steps.Duration(200*time.Millisecond)
+		one.step.Prometheus, one.step.CollectInterval = &Prometheus{URL: prometheus}, steps.Duration(200*time.Millisecond)
 		one.step.Node, one.step.Indices = "gpu-42", []int{0, 1}
 		live = one.ok(t)
 		if live.Rigor != dcgm.RigorL3 || !live.Simulated || len(live.GPUs) != 2 || live.NEffMin < 5 {
