@@ -13,18 +13,19 @@ FORCE:
 run: build
 	bin/pipeline run specs/glm-fp8.yaml
 
-# Fetches what the tests need, then runs all of them.
+# Fetches what the tests need, then runs all of them, one package at a time:
+# tests that measure must not be measured against each other.
 test: deps check race
-	go test -timeout 25m -skip 'DriversAgree|VLLMBenchAgrees' ./...
-	go test -timeout 25m -run 'DriversAgree|VLLMBenchAgrees' ./steps/cellrun # alone: it compares times
+	go test -p 1 -timeout 25m ./...
 
 # Formatting, vet, and the race detector on what is concurrent.
 check:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on the files above'; exit 1; }
+	go build ./...
 	go vet ./...
 
 race:
-	go test -race -timeout 25m ./engine/... ./internal/aiperf ./internal/loadgen ./internal/tool ./internal/vllmsim ./steps/serve ./lake/...
+	go test -race -p 1 -timeout 25m ./engine/... ./internal/aiperf ./internal/loadgen ./internal/tool ./internal/vllmsim ./steps/serve ./lake/...
 	go test -race -short -timeout 25m ./steps/cellrun # its long tests are about time, of which the detector takes too much
 
 deps:
