@@ -17,7 +17,8 @@ func groupWarnings(plan *pipelines.Plan, o *engine.Outcome) []string {
 		step  int
 		first string // the name of the node
 		text  string
-		n     int
+		n     int // nodes that have it
+		last  int // the last of them
 	}
 	groups := map[string]*group{}
 	var order []string
@@ -34,11 +35,13 @@ func groupWarnings(plan *pipelines.Plan, o *engine.Outcome) []string {
 			}
 			g := groups[key]
 			if g == nil {
-				g = &group{step: node.Step, first: node.Name, text: d}
+				g = &group{step: node.Step, first: node.Name, text: d, last: -1}
 				groups[key] = g
 				order = append(order, key)
 			}
-			g.n++
+			if g.last != i {
+				g.n, g.last = g.n+1, i
+			}
 		}
 	}
 	var out []string

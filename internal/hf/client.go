@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -109,6 +110,8 @@ func (c *Client) get(ctx context.Context, address string, header http.Header) (*
 			}
 			err = fmt.Errorf("answers %s", resp.Status)
 			resp.Body.Close()
+		case errors.Is(err, syscall.ECONNREFUSED): // nobody listens there: waiting brings nobody
+			return nil, &unreachable{fmt.Errorf("the hub %s does not answer: %w: see whether its address is right, and whether it can be reached from here", c.conf.Endpoint, err)}
 		default:
 			err = fmt.Errorf("does not answer: %w", err)
 		}

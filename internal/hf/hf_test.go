@@ -230,11 +230,13 @@ func TestNobodyThere(t *testing.T) {
 	}
 	address := "http://" + l.Addr().String()
 	l.Close()
-	client, err := hf.New(hf.Config{Endpoint: address, Pause: time.Millisecond})
+	client, err := hf.New(hf.Config{Endpoint: address, Pause: time.Hour}) // that nobody waits for
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.Open(context.Background(), "own/open", ""); !hf.Unreachable(err) || !strings.Contains(err.Error(), "the hub "+address+" does not answer") {
+	soon, stop := context.WithTimeout(context.Background(), 20*time.Second)
+	defer stop()
+	if _, err := client.Open(soon, "own/open", ""); !hf.Unreachable(err) || !strings.Contains(err.Error(), "the hub "+address+" does not answer") {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
