@@ -29,6 +29,7 @@ type Options struct {
 	Model        string        // the served name to look for; "" takes the only one there is
 	ReadyTimeout time.Duration // how long the server may take until it lists a model; 0 asks once
 	Poll         time.Duration // between two tries; 0 is half a second
+	Log          string        // path of the server's log on this machine; "" is none
 }
 
 // An Observation is what a probe saw.
@@ -75,6 +76,7 @@ func Probe(ctx context.Context, c *Client, o Options) (Observation, error) {
 			ask.read(a)
 		}
 	}
+	obs.startup(o.Log)
 	obs.Identity.set(Simulated, "false", "nothing says so")
 	obs.Identity.settle()
 	return obs, nil

@@ -141,7 +141,7 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 		return err
 	}
 	defer client.Close()
-	obs, err := endpoint.Probe(ctx, client, endpoint.Options{Model: s.Model.Name, ReadyTimeout: time.Duration(s.ReadyTimeout)})
+	obs, err := endpoint.Probe(ctx, client, endpoint.Options{Log: access.Log, Model: s.Model.Name, ReadyTimeout: time.Duration(s.ReadyTimeout)})
 	if err != nil {
 		return explain(err, access)
 	}

@@ -181,7 +181,7 @@ func (c *cell) patience() time.Duration {
 const longestGap = 10
 
 func (c *cell) probe(ctx context.Context) (endpoint.Observation, error) {
-	return endpoint.Probe(ctx, c.client, endpoint.Options{Model: c.model, ReadyTimeout: time.Duration(c.step.ReadyTimeout)})
+	return endpoint.Probe(ctx, c.client, endpoint.Options{Log: c.access.Log, Model: c.model, ReadyTimeout: time.Duration(c.step.ReadyTimeout)})
 }
 
 // salt is a text of this measurement alone.

@@ -84,6 +84,7 @@ type Endpoint struct {
 	APIKeyEnv steps.EnvName `json:"api_key_env" key:"no" doc:"Environment variable that holds the endpoint's API key."`
 	CAFile    steps.File    `json:"ca_file" key:"no" doc:"PEM file of certificates to trust beside the system's, for https."`
 	Insecure  bool          `json:"insecure_skip_verify" key:"no" doc:"Trust any certificate."`
+	Log       steps.File    `json:"log" key:"no" doc:"The log of an endpoint of kind url, if it is on this machine: its start-up lines tell what HTTP does not, and its end why it died."`
 	DCGM      []string      `json:"dcgm_urls" key:"no" doc:"Pages of dcgm-exporter on the nodes that serve: http://node:9400/metrics. Cells keep what they show under the load, for dcgm_correlate."`
 	Sim       Sim           `json:"sim" key:"yes" doc:"How an endpoint of kind sim simulates."`
 }
@@ -199,6 +200,9 @@ func (s *Step) Open(ctx context.Context, env *steps.Env) (steps.Live, error) {
 		access := endpoint.Access{URL: s.Endpoint.URL, Insecure: s.Endpoint.Insecure, DCGM: strings.Join(s.Endpoint.DCGM, " ")}
 		if f := s.Endpoint.CAFile; f != "" {
 			access.CAFile = env.Resolve(string(f))
+		}
+		if f := s.Endpoint.Log; f != "" {
+			access.Log = env.Resolve(string(f))
 		}
 		return access.Live(string(s.Endpoint.APIKeyEnv)), nil
 	}

@@ -221,12 +221,12 @@ func TestOpenWithKey(t *testing.T) {
 
 func TestStandingURL(t *testing.T) {
 	step := newStep("nothing")
-	step.Endpoint = Endpoint{Kind: "url", URL: "https://h:1/v1", CAFile: "ca.pem"}
+	step.Endpoint = Endpoint{Kind: "url", URL: "https://h:1/v1", CAFile: "ca.pem", Log: "server.log"}
 	if err := step.Check(); err != nil || !step.Standing() {
 		t.Fatalf("%v, standing %v", err, step.Standing())
 	}
 	live, err := step.Open(context.Background(), newEnv(t.TempDir(), "x"))
-	if err != nil || live["url"] != "https://h:1/v1" || live["ca_file"] != "/resolved/ca.pem" {
+	if err != nil || live["url"] != "https://h:1/v1" || live["ca_file"] != "/resolved/ca.pem" || live["log"] != "/resolved/server.log" {
 		t.Errorf("live %v, %v", live, err)
 	}
 	if err := step.Close(context.Background(), "x"); err != nil {
