@@ -169,6 +169,18 @@ type Env struct {
 	Resolve  func(path string) string                  // a path of the spec (relative to the spec's folder) as a path of this machine
 }
 
+// Write writes one of the kind's outputs with fill.
+func (e *Env) Write(name string, fill func(io.Writer) error) error {
+	w, err := e.Create(name)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	if err := fill(w); err != nil {
+		return errors.Join(fmt.Errorf("write %s: %w", name, err), w.Close())
+	}
+	return w.Close()
+}
+
 // A Campaign says on whose behalf a step runs.
 type Campaign struct {
 	Name    string            // campaign: in the spec

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"pipeline/internal/command"
 	"pipeline/lake/perf"
 )
 
@@ -507,15 +508,15 @@ func TestShapes(t *testing.T) {
 
 func TestRedact(t *testing.T) {
 	for line, want := range map[string]string{
-		`aiperf profile --api-key sk-1234 -m m`:                        `aiperf profile --api-key <redacted> -m m`,
-		`aiperf profile --api-key=sk-1234 -m m`:                        `aiperf profile --api-key=<redacted> -m m`,
-		`aiperf profile -H "Authorization: Bearer x y" --url 'http:a'`: `aiperf profile -H <redacted> --url http:a`,
+		`aiperf profile --api-key sk-1234 -m m`:                        `aiperf profile --api-key '<redacted>' -m m`,
+		`aiperf profile --api-key=sk-1234 -m m`:                        `aiperf profile '--api-key=<redacted>' -m m`,
+		`aiperf profile -H "Authorization: Bearer x y" --url 'http:a'`: `aiperf profile -H '<redacted>' --url http:a`,
 		`a "b c" '' 'it'\''s' d\ e`:                                    `a 'b c' '' 'it'\''s' 'd e'`,
 	} {
 		if got := redactCommand(line); got != want {
 			t.Errorf("%s\ngives %s\nwant  %s", line, got, want)
 		}
-		if words := splitCommand(want); !slices.Equal(words, splitCommand(joinCommand(words))) {
+		if words := splitCommand(want); !slices.Equal(words, splitCommand(command.Quote(words))) {
 			t.Errorf("%q is not the same after joining and splitting", words)
 		}
 	}

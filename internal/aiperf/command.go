@@ -1,6 +1,10 @@
 package aiperf
 
-import "strings"
+import (
+	"strings"
+
+	"pipeline/internal/command"
+)
 
 // redacted stands for what is secret.
 const redacted = "<redacted>"
@@ -23,7 +27,7 @@ func redactCommand(line string) string {
 			hide = !assigned
 		}
 	}
-	return joinCommand(words)
+	return command.Quote(words)
 }
 
 // splitCommand splits a command line at its blanks, as a shell does.
@@ -58,15 +62,4 @@ func splitCommand(line string) []string {
 		words = append(words, word.String())
 	}
 	return words
-}
-
-func joinCommand(words []string) string {
-	quoted := make([]string, len(words))
-	for i, w := range words {
-		quoted[i] = w
-		if w == "" || strings.ContainsAny(strings.ReplaceAll(w, redacted, ""), " \t\n'\"\\$&|;<>(){}*?") {
-			quoted[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
-		}
-	}
-	return strings.Join(quoted, " ")
 }

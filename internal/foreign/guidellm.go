@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"pipeline/internal/pyjson"
+	"pipeline/internal/vllmbench"
 	"pipeline/lake/perf"
 )
 
@@ -183,7 +184,7 @@ func guidellmRequest(q pyjson.Object, zero float64, failed bool, r *perf.Report)
 	at := func(names ...string) int64 {
 		for _, name := range names {
 			if v := t.Float(name); v != nil && *v > 0 {
-				if s := *v - zero; s >= 0 && s < maxSeconds {
+				if s := *v - zero; s >= 0 && s < vllmbench.MaxSeconds {
 					return int64(math.Round(s * 1e9))
 				}
 				q.Fault("info.timings."+name, "%v is not within the run", *v)
@@ -211,6 +212,3 @@ func guidellmRequest(q pyjson.Object, zero float64, failed bool, r *perf.Report)
 	}
 	return out
 }
-
-// maxSeconds bounds what a span of a run may be: beyond it, it is none.
-const maxSeconds = 1e7

@@ -1,7 +1,6 @@
 package foreign
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -26,11 +25,9 @@ func tellCount(r *perf.Report, column string, v int, to *int) {
 	}
 }
 
-var repositoryRE = regexp.MustCompile(`^[\w.-]+/[\w.-]+$`)
-
 // tellModel writes the model: a name on the hub, or another.
 func tellModel(r *perf.Report, name string) {
-	if repositoryRE.MatchString(name) {
+	if perf.IsRepository(name) {
 		tell(r, "model_hf_path", name)
 	} else {
 		tell(r, "model", name)

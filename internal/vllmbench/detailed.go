@@ -20,8 +20,8 @@ type detailed struct {
 	errors            []string
 }
 
-// maxSeconds bounds what a time may be: beyond it, it is none.
-const maxSeconds = 1e7
+// MaxSeconds bounds what a time of a run may be: beyond it, it is none.
+const MaxSeconds = 1e7
 
 // zero is the instant that offsets count from: when the first request was
 // sent, or was due.
@@ -127,7 +127,7 @@ func (d *detailed) failed(i int, r *perf.Request) {
 
 // offset returns seconds in nanoseconds.
 func offset(name string, seconds float64) (int64, error) {
-	if !(seconds >= 0 && seconds <= maxSeconds) {
+	if !(seconds >= 0 && seconds <= MaxSeconds) {
 		return 0, fmt.Errorf("%s has %v s there, which is no span of time", name, seconds)
 	}
 	return int64(math.Round(seconds * 1e9)), nil

@@ -3,7 +3,6 @@ package vllmbench
 import (
 	"fmt"
 	"math"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -105,8 +104,6 @@ const (
 	completions = "completions"
 )
 
-var repositoryRE = regexp.MustCompile(`^[\w.-]+/[\w.-]+$`)
-
 // workload brings the tool's arguments to a Workload and the fields of a Setting.
 func (f *fields) workload(r *perf.Report) {
 	w := &r.Asked
@@ -142,7 +139,7 @@ func (f *fields) workload(r *perf.Report) {
 		r.Told["api"] = w.API
 	}
 	switch model := f.told["model"]; {
-	case repositoryRE.MatchString(model):
+	case perf.IsRepository(model):
 		r.Told["model_hf_path"] = model
 	case model != "":
 		r.Told["model"] = model

@@ -96,7 +96,7 @@ func readResult(o pyjson.Object) (perf.Report, error) {
 func latenciesOf(o pyjson.Object, n int) *perf.Dist {
 	var ms []float64
 	for _, s := range o.Floats("latencies") {
-		if s > 0 && s < maxSeconds {
+		if s > 0 && s < MaxSeconds {
 			ms = append(ms, 1000*s)
 		}
 	}

@@ -5,6 +5,7 @@
 package perf
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -39,6 +40,30 @@ func (s Setting) String() string {
 	}
 	return b.String()
 }
+
+// ParallelStrategy is the parallelism in one token: tp8, dp8-ep8. A size of 1
+// is left out, unless all are.
+func (s Setting) ParallelStrategy() string {
+	var parts []string
+	for _, p := range []string{"tp", "pp", "dp", "ep"} {
+		if v := s[p]; v != "" && v != Unknown && v != "1" {
+			parts = append(parts, p+v)
+		}
+	}
+	switch {
+	case len(parts) > 0:
+		return strings.Join(parts, "-")
+	case s["tp"] == "1":
+		return "tp1"
+	}
+	return Unknown
+}
+
+var repositoryRE = regexp.MustCompile(`^[\w.-]+/[\w.-]+$`)
+
+// IsRepository reports whether a model's name is that of a repository of the
+// HuggingFace hub: owner/name.
+func IsRepository(name string) bool { return repositoryRE.MatchString(name) }
 
 // Residue returns the names, apart from those in axes, in which settings
 // differ, sorted. A comparison whose residue is not empty compares something

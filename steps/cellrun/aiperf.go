@@ -199,7 +199,7 @@ func (x *external) keepTelemetry(path string) error {
 		return err
 	}
 	defer f.Close()
-	return create(x.c.env, telemetryFile, func(w io.Writer) error { _, err := io.Copy(w, f); return err })
+	return x.c.env.Write(telemetryFile, func(w io.Writer) error { _, err := io.Copy(w, f); return err })
 }
 
 // aiperfProgress tells how far AIPerf is, by the records that it writes.

@@ -19,7 +19,7 @@ func (c *cell) keepArtifacts() error {
 	if !c.step.KeepArtifacts || len(c.folders) == 0 {
 		return nil
 	}
-	return create(c.env, artifactsFile, func(w io.Writer) error {
+	return c.env.Write(artifactsFile, func(w io.Writer) error {
 		packed, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
 		if err != nil {
 			return err

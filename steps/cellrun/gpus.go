@@ -142,7 +142,7 @@ func (w *gpuWatch) end() error {
 	if err != nil {
 		return err
 	}
-	return create(w.env, dcgm.CaptureFile, func(out io.Writer) error {
+	return w.env.Write(dcgm.CaptureFile, func(out io.Writer) error {
 		_, err := out.Write(text)
 		return err
 	})

@@ -391,14 +391,14 @@ func (c *cell) write(m *perf.Measurement, requests perf.Stream) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", measurementFile, err)
 	}
-	err = create(c.env, measurementFile, func(w io.Writer) error {
+	err = c.env.Write(measurementFile, func(w io.Writer) error {
 		_, err := w.Write(append(text, '\n'))
 		return err
 	})
 	if err != nil || !c.step.KeepRequests || requests == nil {
 		return err
 	}
-	return create(c.env, requestsFile, func(w io.Writer) error {
+	return c.env.Write(requestsFile, func(w io.Writer) error {
 		enc := json.NewEncoder(w)
 		for r, err := range requests(c.step.KeepChunks) {
 			if err != nil {
@@ -414,16 +414,4 @@ func (c *cell) write(m *perf.Measurement, requests perf.Stream) error {
 		}
 		return nil
 	})
-}
-
-func create(env *steps.Env, name string, fill func(io.Writer) error) error {
-	w, err := env.Create(name)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	if err := fill(w); err != nil {
-		w.Close()
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	return w.Close()
 }

@@ -2,7 +2,6 @@ package cellrun
 
 import (
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,8 +30,6 @@ func (c *cell) setting(asked perf.Workload, by perf.Driver) perf.Setting {
 	return s
 }
 
-var repositoryRE = regexp.MustCompile(`^[\w.-]+/[\w.-]+$`)
-
 func (c *cell) identitySetting(s perf.Setting) {
 	args := map[string]any{}
 	for _, field := range slices.Sorted(maps.Keys(c.identity.Values)) {
@@ -53,32 +50,14 @@ func (c *cell) identitySetting(s perf.Setting) {
 		s["engine_version"] = declared
 	}
 	for _, field := range []string{endpoint.ModelRoot, endpoint.Model} {
-		if v := c.identity.Values[field]; s["model_hf_path"] == perf.Unknown && repositoryRE.MatchString(v) {
+		if v := c.identity.Values[field]; s["model_hf_path"] == perf.Unknown && perf.IsRepository(v) {
 			s["model_hf_path"] = v
 		}
 	}
-	s["parallel_strategy"] = strategy(c.identity)
+	s["parallel_strategy"] = s.ParallelStrategy()
 	if text, err := digest.Canonical(args); err == nil && len(args) > 0 {
 		s["serve_args"] = string(text)
 	}
-}
-
-// strategy is the parallelism in one token: tp8, dp8-ep8. A size of 1 is left
-// out, unless all are.
-func strategy(id endpoint.Identity) string {
-	var parts []string
-	for _, p := range []string{endpoint.TP, endpoint.PP, endpoint.DP, endpoint.EP} {
-		if v, known := id.Values[p]; known && v != "1" {
-			parts = append(parts, p+v)
-		}
-	}
-	if len(parts) > 0 {
-		return strings.Join(parts, "-")
-	}
-	if id.Values[endpoint.TP] == "1" {
-		return "tp1"
-	}
-	return perf.Unknown
 }
 
 func (c *cell) workloadSetting(s perf.Setting, w perf.Workload) {

@@ -15,7 +15,6 @@ package importbench
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -159,13 +158,13 @@ func (s *Step) writeOne(env *steps.Env, c *cell, m *perf.Measurement) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", measurementFile, err)
 	}
-	if err := create(env, measurementFile, func(w io.Writer) error { _, err := w.Write(append(text, '\n')); return err }); err != nil {
+	if err := env.Write(measurementFile, func(w io.Writer) error { _, err := w.Write(append(text, '\n')); return err }); err != nil {
 		return err
 	}
 	if c.requests == nil || !s.KeepRequests {
 		return nil
 	}
-	return create(env, requestsFile, func(w io.Writer) error {
+	return env.Write(requestsFile, func(w io.Writer) error {
 		enc := json.NewEncoder(w)
 		for r, err := range c.requests(false) {
 			if err != nil {
@@ -202,11 +201,11 @@ func keepTelemetry(env *steps.Env, cells []cell) error {
 		return err
 	}
 	defer f.Close()
-	return create(env, telemetryFile, func(w io.Writer) error { _, err := io.Copy(w, f); return err })
+	return env.Write(telemetryFile, func(w io.Writer) error { _, err := io.Copy(w, f); return err })
 }
 
 func writeMany(env *steps.Env, cells []cell, measured []perf.Measurement) error {
-	return create(env, measurementsFile, func(w io.Writer) error {
+	return env.Write(measurementsFile, func(w io.Writer) error {
 		for i := range cells {
 			if err := perf.WriteCell(w, cells[i].coords, &measured[i]); err != nil {
 				return fmt.Errorf("%s: %w", cells[i].where, err)
@@ -214,17 +213,6 @@ func writeMany(env *steps.Env, cells []cell, measured []perf.Measurement) error 
 		}
 		return nil
 	})
-}
-
-func create(env *steps.Env, name string, fill func(io.Writer) error) error {
-	w, err := env.Create(name)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	if err := fill(w); err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", name, err), w.Close())
-	}
-	return w.Close()
 }
 
 // The lines of a result block that a scatter point is made of.

@@ -118,7 +118,7 @@ func (s *Step) setting(c *cell) (perf.Setting, []string, error) {
 		out["model"] = out["model_hf_path"]
 	}
 	if out["parallel_strategy"] == perf.Unknown {
-		out["parallel_strategy"] = strategy(out)
+		out["parallel_strategy"] = out.ParallelStrategy()
 	}
 	if _, told := by["trial"]; !told {
 		delete(out, "trial")
@@ -170,24 +170,6 @@ func nameHardware(s perf.Setting) error {
 		s["hardware"] = gpu.Tokens[0]
 	}
 	return nil
-}
-
-// strategy is the parallelism in one token: tp8, dp8-ep8. A size of 1 is left
-// out, unless all are.
-func strategy(s perf.Setting) string {
-	var parts []string
-	for _, p := range []string{"tp", "pp", "dp", "ep"} {
-		if v := s[p]; v != perf.Unknown && v != "1" {
-			parts = append(parts, p+v)
-		}
-	}
-	switch {
-	case len(parts) > 0:
-		return strings.Join(parts, "-")
-	case s["tp"] == "1":
-		return "tp1"
-	}
-	return perf.Unknown
 }
 
 // closeLoad empties what does not apply: a closed loop has no rate, and
