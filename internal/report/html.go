@@ -93,7 +93,7 @@ func (v *view) sheet() (*sheet, error) {
 	s := &sheet{
 		Title: v.in.Title, Campaign: v.in.Campaign, Intent: v.in.Intent, Status: v.status, Simulated: v.status.Simulated,
 		Counts: v.status.Cells, When: v.when(), Verdict: v.verdict(),
-		Load: v.againstLoad(), Pareto: v.pareto(), Comparison: v.comparison(),
+		Load: v.againstLoad(), Pareto: v.pareto(), Comparison: v.compared,
 		Omitted: v.status.OmittedPages(), Digest: sum.String(), AlikeDoubts: alikeDoubts(withoutSwept(v.rows)),
 		Absent: v.absent(), Drivers: v.drivers(), SoL: v.sol, Roofline: v.roofline, Frontier: v.frontier, NextLever: v.nextLever(), DCGM: v.dcgm, Grounded: v.grounded,
 	}

@@ -150,13 +150,14 @@ func (v *view) ownOf(config string, differs []string) string {
 	return strings.Join(parts, ", ")
 }
 
-// page8Status says whether the page is there, and why not.
+// page8Status makes the page, and says whether it is there, and why not.
 func (v *view) page8Status() Page {
+	v.compared = v.comparison()
 	p := Page{ID: "8", Title: "Comparison and winner by concurrency", Status: Rendered}
 	switch {
 	case v.configs() < 2:
 		p.Status, p.Why, p.HowToGet = Omitted, "there is one configuration: nothing to compare it with", "add a value to the axis config of the spec, or run pipeline compare against another campaign"
-	case v.comparison() == nil:
+	case v.compared == nil:
 		p.Status, p.Why, p.HowToGet = Omitted, "no two configurations have numbers at one load", "measure them at the same loads"
 	}
 	return p

@@ -13,12 +13,13 @@ import (
 
 // A view is what the template of the page reads.
 type view struct {
-	in     Input
-	status Status
-	rows   []perf.Row // trials first, then means, in the order of the report
-	points []perf.Row // rows that charts and headlines show
-	shared map[string]string
-	means  map[string]bool // settings that have a row for their mean
+	in       Input
+	status   Status
+	rows     []perf.Row // trials first, then means, in the order of the report
+	points   []perf.Row // rows that charts and headlines show
+	shared   map[string]string
+	means    map[string]bool // settings that have a row for their mean
+	compared *page8          // nil if nothing is compared
 
 	sol        *page4
 	roofline   *page7

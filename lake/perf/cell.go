@@ -3,6 +3,7 @@ package perf
 import (
 	"cmp"
 	"slices"
+	"sync"
 
 	"pipeline/internal/stat"
 )
@@ -15,6 +16,8 @@ type Cell struct {
 	Trials   []Row // FULL, of one setting, and not excluded
 	Others   []Row // the rest: not FULL, of another setting, or excluded as outliers
 	Mean     *Row  // over Trials, nil if the rows have none
+
+	setting func() (Setting, error) // of Trials, read once
 }
 
 // Cells puts the rows of an atlas together by cell, in the order of their
@@ -66,6 +69,7 @@ func cellsOf(trials, means []Row) []Cell {
 	var cells []Cell
 	for _, g := range order {
 		c := Cell{Config: groups[g][0].Text("config"), Trials: groups[g]}
+		c.setting = sync.OnceValues(func() (Setting, error) { return settingOfTrials(groups[g]) })
 		for _, r := range trials {
 			if !inMean(r) || r.group() != g {
 				c.Others = append(c.Others, r)
@@ -103,7 +107,14 @@ func (c *Cell) Row() Row {
 
 // Sample returns the trials of a metric; false if not all of them have it.
 func (c *Cell) Sample(m Metric) (Sample, bool) {
-	s, err := SampleOf(m, c.Trials)
+	if len(c.Trials) == 0 {
+		return Sample{}, false
+	}
+	setting, err := c.setting()
+	if err != nil {
+		return Sample{}, false
+	}
+	s, err := sampleOf(m, setting, c.Trials)
 	return s, err == nil
 }
 

@@ -16,11 +16,6 @@ type Claim struct {
 	Across []string `json:"across,omitempty"` // fields of the setting that are compared
 }
 
-// Abouts lists what a claim may be about.
-func Abouts() []string {
-	return []string{AboutThroughput, AboutDecodeLatency, AboutTTFT, AboutGoodput}
-}
-
 // Cites returns the metric of the claim.
 func (c Claim) Cites() (Metric, bool) {
 	if c.Metric != "" {

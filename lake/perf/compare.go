@@ -235,9 +235,11 @@ func sorted(s []string) []string { slices.Sort(s); return s }
 // settingOfCell is the setting of a cell's trials, without what may differ
 // between repetitions, and with the arguments of the server field by field.
 func settingOfCell(c *Cell) Setting {
-	s := c.Trials[0].Fields()
-	if s == nil {
-		s = Setting{}
+	s := Setting{}
+	if shared, err := c.setting(); err == nil {
+		s = maps.Clone(shared)
+	} else if own := c.Trials[0].Fields(); own != nil {
+		s = own
 	}
 	for _, f := range slices.Concat(replicateFieldsOf(s), placeFields) {
 		delete(s, f)
@@ -312,7 +314,7 @@ func IsField(name string) bool {
 // measured has some of its load only, in its coordinates.
 func sameLoad(a, b *Cell) bool {
 	x, y := a.Row(), b.Row()
-	measured := x.SettingOf() != nil && y.SettingOf() != nil
+	measured := !x.IsNull("setting") && !y.IsNull("setting")
 	if !measured && (x.IsNull("concurrency") || y.IsNull("concurrency")) {
 		return a.ID == b.ID
 	}

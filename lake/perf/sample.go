@@ -89,7 +89,14 @@ func NewSample(m Metric, s Setting, values ...float64) (Sample, error) {
 // SampleOf makes a sample from trial rows. They must have one Setting, apart
 // from the fields in which trials may differ, and all of them the metric.
 func SampleOf(m Metric, trials []Row) (Sample, error) {
-	var settings []Setting
+	setting, err := settingOfTrials(trials)
+	if err != nil {
+		return Sample{}, err
+	}
+	return sampleOf(m, setting, trials)
+}
+
+func sampleOf(m Metric, setting Setting, trials []Row) (Sample, error) {
 	var values []float64
 	for _, r := range trials {
 		v, ok := r.Float(m.Column)
@@ -97,9 +104,21 @@ func SampleOf(m Metric, trials []Row) (Sample, error) {
 			return Sample{}, fmt.Errorf("row %s has no %s", r.Text("cell_id"), m.Name)
 		}
 		values = append(values, v)
+	}
+	return NewSample(m, setting, values...)
+}
+
+// settingOfTrials is the one setting of trials, without what may differ
+// between them.
+func settingOfTrials(trials []Row) (Setting, error) {
+	if len(trials) == 0 {
+		return nil, errors.New("a sample needs a trial")
+	}
+	var settings []Setting
+	for _, r := range trials {
 		s := r.Fields()
 		if s == nil {
-			return Sample{}, fmt.Errorf("row %s has no setting: its %s is no result", r.Text("cell_id"), m.Name)
+			return nil, fmt.Errorf("row %s has no setting: its numbers are no result", r.Text("cell_id"))
 		}
 		for _, f := range replicateFieldsOf(s) {
 			delete(s, f)
@@ -107,22 +126,13 @@ func SampleOf(m Metric, trials []Row) (Sample, error) {
 		settings = append(settings, s)
 	}
 	if fields := Residue(settings); len(fields) > 0 {
-		return Sample{}, fmt.Errorf("trials of %s ran in unlike settings (%s differ)", m.Name, strings.Join(fields, ", "))
+		return nil, fmt.Errorf("trials of %s ran in unlike settings (%s differ)", cellWithoutTrial(trials[0]), strings.Join(fields, ", "))
 	}
-	if len(settings) == 0 {
-		return Sample{}, fmt.Errorf("a sample of %s needs a trial", m.Name)
-	}
-	return NewSample(m, settings[0], values...)
+	return settings[0], nil
 }
-
-// Metric returns what was measured.
-func (s Sample) Metric() Metric { return s.metric }
 
 // Setting returns the setting of all values.
 func (s Sample) Setting() Setting { return maps.Clone(s.setting) }
-
-// Values returns the values, one a trial.
-func (s Sample) Values() []float64 { return slices.Clone(s.values) }
 
 // N returns the number of trials.
 func (s Sample) N() int { return len(s.values) }

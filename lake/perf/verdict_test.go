@@ -147,6 +147,7 @@ func TestGates(t *testing.T) {
 			r.SetList("sol_notes", []string{"SOL_OVER: TPOT is below its floor"})
 		})},
 		{"not cold", "V13", "declared cold, but 40 % of the input tokens", set(func(r Row) { r.SetFloat("prefix_hit_rate", 0.4) })},
+		{"not cold, as the driver found", "V13", "declared cold, but 30% of the input tokens", set(func(r Row) { r.addDoubt("not_cold: 30% of the input tokens were in the prefix cache") })},
 		{"not warm", "V13", "declared warm, but 1 % of the input tokens", set(func(r Row) { r.SetText("cache_mode", "warm") })},
 		{"warm, and nobody knows", "V13", "nothing tells", set(func(r Row) { r.SetText("cache_mode", "warm"); r.Clear("prefix_hit_rate") })},
 		{"faster with more streams", "V15", "TPOT at c=64 (5.61 ms) is 0.51x TPOT at c=16 (11 ms) in the same configuration", func(rows []Row) ([]Row, Terms) {

@@ -477,7 +477,7 @@ func TestColdAndWarm(t *testing.T) {
 			t.Errorf("usage %v: no doubt %s in %q", usage, want, m.Doubts)
 		}
 	}
-	const template = coldTokens / 256.0
+	const template = perf.ColdTokens / 256.0
 	if rates[cold][0] > template || rates[cold][1] > template {
 		t.Errorf("cold cells found %v of their prompts in the cache", rates[cold])
 	}

@@ -269,19 +269,6 @@ func (c *cell) rootCause(m *perf.Measurement) {
 	}
 }
 
-// What a cold cell may find in the prefix cache beyond what its prompts share:
-// the tokens of the chat template, and of the block in which they end.
-const (
-	coldHits   = 0.05 // of the input tokens
-	coldTokens = 64
-)
-
-// warmHits is the share of the input tokens that a warm cell finds in the
-// prefix cache at least. A warm server misses the end of each prompt, which
-// fills no block, and what was evicted; one that misses more than half was as
-// good as cold.
-const warmHits = 0.5
-
 // judgeCache doubts a cell whose prefix cache was not in the state asked, by
 // the server's counters or else by the usage of the requests.
 func (c *cell) judgeCache(m *perf.Measurement) {
@@ -297,9 +284,9 @@ func (c *cell) judgeCache(m *perf.Measurement) {
 	switch {
 	case c.step.CacheRegime == warm && rate == nil:
 		doubt("warm_unknown: the server does not tell what it found in its prefix cache, which may have been cold")
-	case c.step.CacheRegime == warm && *rate < warmHits:
+	case c.step.CacheRegime == warm && *rate < perf.WarmHits:
 		doubt("not_warm: %.0f%% of the input tokens were in the prefix cache; play the same cell before, or let the server cache more", 100**rate)
-	case c.step.CacheRegime == cold && rate != nil && *rate > shared+max(coldHits, coldTokens/isl):
+	case c.step.CacheRegime == cold && rate != nil && *rate > shared+max(perf.ColdHits, perf.ColdTokens/isl):
 		doubt("not_cold: %.0f%% of the input tokens were in the prefix cache, and the prompts share %.0f%%", 100**rate, 100*shared)
 	}
 }
