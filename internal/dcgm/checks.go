@@ -556,7 +556,7 @@ func (g *gpuEvidence) joules() (counter, integral float64, ok bool) {
 		}
 		last, n = c, n+1
 	}
-	return (to - from) / 1e3, integral, n >= few
+	return (to - from) / 1e3, integral, n >= Few
 }
 
 // unlike is how far memory activity may differ between GPUs.

@@ -30,7 +30,7 @@ func Trimmed(full Window) (w Window, method string) {
 // What a sample is worth.
 const (
 	enough      = 5   // collections for L3
-	few         = 3   // for L3 of low quality
+	Few         = 3   // for L3 of low quality
 	duplicateOf = 1.5 // collect intervals within which an equal scrape is the same collection
 	widestGap   = 3   // collect intervals
 	windowNeeds = 7   // collect intervals of steady window for enough, since the first two tell of the time before

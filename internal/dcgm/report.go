@@ -402,9 +402,9 @@ func (r *Report) grade(thin, how []string) {
 	switch {
 	case len(r.GPUs) == 0:
 		r.Quality = QualityNone
-	case failed && r.NEffMin >= few:
+	case failed && r.NEffMin >= Few:
 		r.Quality = QualityFailed
-	case r.NEffMin < few:
+	case r.NEffMin < Few:
 		r.Quality = QualityThin
 	case r.NEffMin < enough:
 		r.Quality, r.Rigor = QualityLow, RigorL3

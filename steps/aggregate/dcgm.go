@@ -146,7 +146,7 @@ func physics(report *dcgm.Report, lib *sol.Library, r perf.Row) dcgm.Check {
 	footprint, okF := r.Float("footprint_gb_per_token")
 	gpus, okG := r.Int("gpu_count")
 	tps, okT := r.Float("headline_output_tps")
-	if !ok || !okF || !okG || !okT || gpus <= 0 {
+	if !ok || !okF || !okG || !okT || gpus <= 0 || dram.N < dcgm.Few {
 		return unknown
 	}
 	peaks, err := dcgm.PeaksOf(lib.Ceilings, r.Text("ceiling_key"))
