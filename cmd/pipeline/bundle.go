@@ -293,7 +293,7 @@ func (b *bundling) result(o *engine.Outcome, code int) evidence.Result {
 	r.Counts = fmt.Sprintf("%d nodes: %d executed, %d reused, %d failed, %d skipped, in %s.", c.Total, c.Executed, c.Reused, c.Failed, c.Skipped, short(o.Took))
 	r.Warnings = groupWarnings(b.plan, o)
 	for i, n := range o.Nodes {
-		why := string(n.Reason)
+		why := n.Reason.Name()
 		if n.Err != nil {
 			why = n.Err.Error()
 		}

@@ -3,6 +3,7 @@ package evidence
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"pipeline/internal/frontier"
 	"pipeline/lake/perf"
@@ -23,10 +24,7 @@ func CellsOf(atlas []byte) ([]Cell, error) {
 	var cells []Cell
 	for _, r := range rows {
 		simulated, _ := r.Bool("simulated")
-		setting := ""
-		if s := r.SettingOf(); s != nil {
-			setting = s.String()
-		}
+		setting := settingText(r.SettingOf())
 		id := r.Text("cell_id")
 		if r.Text("agg") == "mean" {
 			trials, _ := r.Int("trials_n")
@@ -39,6 +37,26 @@ func CellsOf(atlas []byte) ([]Cell, error) {
 		})
 	}
 	return cells, nil
+}
+
+// settingText names what is known of a setting, and then what is not.
+func settingText(s perf.Setting) string {
+	known := perf.Setting{}
+	var unknown []string
+	for _, name := range s.Names() {
+		switch s[name] {
+		case "":
+		case perf.Unknown:
+			unknown = append(unknown, name)
+		default:
+			known[name] = s[name]
+		}
+	}
+	text := known.String()
+	if len(unknown) > 0 {
+		text += "; unknown: " + strings.Join(unknown, ", ")
+	}
+	return text
 }
 
 // NextOf returns the frontier of a frontier.json: what it says, the levers, the
