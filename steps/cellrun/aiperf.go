@@ -72,8 +72,8 @@ func (aiperfDriver) load(ctx context.Context, c *cell, meter *meter, watch *watc
 }
 
 // writeAIPerf writes what is played as an input file of AIPerf, which takes it
-// from the front: the warm-up first, with the first turns of the last
-// conversations.
+// from the front: the warm-up first, with the first turns of conversations that
+// are not measured.
 func (r *recording) writeAIPerf(call *aiperf.Call, path string, s *Step) error {
 	f, err := os.Create(path)
 	if err != nil {
@@ -83,14 +83,18 @@ func (r *recording) writeAIPerf(call *aiperf.Call, path string, s *Step) error {
 	w := bufio.NewWriter(f)
 	kind := r.aiperfType()
 	call.Input, call.InputType = path, string(kind)
+	warm, behind := r.play[max(0, len(r.play)-s.Warmup):], r.spare
+	if must, _ := r.spares(s); must > 0 {
+		warm, behind = r.spare[:must], r.spare[must:]
+	}
 	for i := range s.Warmup {
-		first := r.play[len(r.play)-1-i%len(r.play)].Head(1)
+		first := warm[i%len(warm)].Head(1)
 		first.ID = fmt.Sprintf("warmup-%d", i+1)
 		if err := kind.Write(w, first, s.OSL); err != nil {
 			return fmt.Errorf("%w: %w", err, steps.ErrPermanent)
 		}
 	}
-	for _, c := range r.play {
+	for _, c := range slices.Concat(r.play, behind) {
 		if err := kind.Write(w, c, s.OSL); err != nil {
 			return fmt.Errorf("%w: %w", err, steps.ErrPermanent)
 		}
@@ -101,7 +105,7 @@ func (r *recording) writeAIPerf(call *aiperf.Call, path string, s *Step) error {
 // aiperfType is the simplest type of AIPerf's that carries the conversations.
 func (r *recording) aiperfType() conversation.AIPerf {
 	kind := conversation.AIPerfSingleTurn
-	for _, c := range r.play {
+	for _, c := range slices.Concat(r.play, r.spare) {
 		if len(c.Turns) > 1 && kind == conversation.AIPerfSingleTurn {
 			kind = conversation.AIPerfMultiTurn
 		}
@@ -167,6 +171,9 @@ func (x *external) aiperfLoad(end tool.End, call *aiperf.Call) (*load, error) {
 	if run.Records != nil {
 		l.requests, l.start, l.end = run.Records.Stream, run.Records.Start, run.Records.End
 	}
+	if l.doubts, err = x.beganTwice(l.requests); err != nil {
+		return nil, err
+	}
 	l.judge = func(asked perf.Workload) (perf.Measurement, error) {
 		m, err := run.Measurement(asked, nil)
 		if err != nil {
@@ -200,6 +207,29 @@ func (x *external) keepTelemetry(path string) error {
 	}
 	defer f.Close()
 	return x.c.env.Write(telemetryFile, func(w io.Writer) error { _, err := io.Copy(w, f); return err })
+}
+
+// beganTwice says that AIPerf came to the end of its input file, and went on
+// from its front.
+func (x *external) beganTwice(requests perf.Stream) ([]string, error) {
+	r := x.c.recorded
+	if r == nil {
+		return nil, nil
+	}
+	must, _ := r.spares(x.c.step)
+	sessions, given := map[int]bool{}, len(r.play)+len(r.spare)-must
+	for request, err := range requests(false) {
+		if err != nil {
+			return nil, err
+		}
+		if !request.Warmup {
+			sessions[request.Session] = true
+		}
+	}
+	if len(sessions) <= given {
+		return nil, nil
+	}
+	return []string{fmt.Sprintf("prompts_repeat: AIPerf began %d conversations and had %d; what the server had cached of one made its next answers faster", len(sessions), given)}, nil
 }
 
 // aiperfProgress tells how far AIPerf is, by the records that it writes.

@@ -11,11 +11,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"pipeline/internal/aiperf"
 	"pipeline/internal/conversation"
 	"pipeline/internal/endpoint"
 	"pipeline/internal/realparts"
@@ -71,7 +73,7 @@ func TestAIPerfReplaysConversations(t *testing.T) {
 	b.setup(t, endpoint.Access{URL: url, APIKey: key}, nil)
 	b.env.In["server"][0].Live = endpoint.Access{URL: url}.Live("KEY")
 	var all []conversation.Conversation
-	for i := range 4 {
+	for i := range 6 {
 		all = append(all, conversation.Conversation{ID: fmt.Sprint("c", i), System: "be brief", Turns: []conversation.Turn{
 			{User: fmt.Sprint("the first question of ", i), Assistant: "an answer that was recorded", OSL: 7},
 			{User: "and the second one"},
@@ -116,6 +118,61 @@ func TestAIPerfReplaysConversations(t *testing.T) {
 	}
 	if m.Client == nil || m.Client.BusiestShare == nil {
 		t.Errorf("client %+v", m.Client)
+	}
+}
+
+// What warms up is measured nowhere: with 6 requests and 2 of warm-up, four
+// conversations of two turns hold what is sent, the next two warm up, and each
+// stream may begin one more.
+func TestAIPerfWarmsUpWithOthers(t *testing.T) {
+	talks := func(n int) (all []conversation.Conversation) {
+		for i := range n {
+			all = append(all, conversation.Conversation{ID: fmt.Sprint("c", i), Turns: []conversation.Turn{{User: fmt.Sprint("first of ", i)}, {User: "second"}}})
+		}
+		return all
+	}
+	for _, c := range []struct {
+		name   string
+		talks  int
+		repeat bool
+		want   string // the conversations of the input file, in order; "" is refused
+	}{
+		{"enough", 20, false, "4 5 0 1 2 3 6 7"},
+		{"none for the streams", 6, false, "4 5 0 1 2 3"},
+		{"none to warm up", 5, false, ""},
+		{"none to warm up, and repeat", 5, true, "4 0 0 1 2 3"},
+		{"too few, and repeat", 3, true, "0 1 0 1 2 0"},
+	} {
+		b := newBench(t, http.NotFoundHandler())
+		b.step.Driver, b.step.Concurrency, b.step.NumPrompts, b.step.Warmup, b.step.Repeat = aiperfName, 2, 6, 2, c.repeat
+		b.env.In = map[string][]steps.Input{}
+		b.wire(t, talks(c.talks)...)
+		r, err := b.step.record(b.env)
+		if c.want == "" {
+			if !errors.Is(err, steps.ErrPermanent) || !strings.Contains(err.Error(), "AIPerf needs 2 behind the 4") {
+				t.Errorf("%s: error %v", c.name, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		path := filepath.Join(t.TempDir(), "input.jsonl")
+		if err := r.writeAIPerf(&aiperf.Call{}, path, b.step); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var order []string
+		for _, m := range regexp.MustCompile(`first of (\d+)`).FindAllStringSubmatch(string(text), -1) {
+			order = append(order, m[1])
+		}
+		if got := strings.Join(order, " "); got != c.want {
+			t.Errorf("%s: conversations %s, want %s", c.name, got, c.want)
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 type recording struct {
 	about conversation.Dataset
 	play  []conversation.Conversation
+	spare []conversation.Conversation // behind them, where AIPerf plays conversations: see spares
 
 	oneToken        int     // requests that ask for one token
 	turns, isl, osl int     // means over the measured requests; isl 0 is not counted
@@ -50,41 +51,79 @@ func (s *Step) record(env *steps.Env) (*recording, error) {
 	if a, ok := in.Artifact(conversation.FileName); !ok || a.Digest != r.about.Digest {
 		return nil, fmt.Errorf("step %s: %s is not about its %s: %w", in.Step, conversation.DatasetFile, conversation.FileName, steps.ErrPermanent)
 	}
-	if err := r.read(in, s.NumPrompts+s.Warmup, s.Repeat); err != nil {
+	if err := r.read(in, s); err != nil {
 		return nil, err
 	}
 	r.describe(s)
 	return r, nil
 }
 
-// read takes conversations until they hold that many requests.
-func (r *recording) read(in *steps.Input, need int, repeat bool) error {
+// read takes conversations until they hold the requests that are sent, and
+// those to spare behind them.
+func (r *recording) read(in *steps.Input, s *Step) error {
 	f, err := in.Open(conversation.FileName)
 	if err != nil {
 		return fmt.Errorf("read %s of step %s: %w", conversation.FileName, in.Step, err)
 	}
 	defer f.Close()
-	have := 0
+	have, need, all := 0, s.NumPrompts+s.Warmup, 0
 	for c, err := range conversation.Read(f) {
 		if err != nil {
 			return fmt.Errorf("%s of step %s: %w: %w", conversation.FileName, in.Step, err, steps.ErrPermanent)
 		}
-		r.play = append(r.play, c)
-		if have += len(c.Turns); have >= need {
+		all++
+		if have < need {
+			r.play = append(r.play, c)
+			have += len(c.Turns)
+		} else {
+			r.spare = append(r.spare, c)
+		}
+		if must, useful := r.spares(s); have >= need && len(r.spare) >= must+useful {
+			r.spare = r.spare[:must+useful]
 			return nil
 		}
 	}
-	if !repeat || have == 0 {
-		return fmt.Errorf("data set %s has %d requests, and %d are to be sent: take more conversations, ask for fewer, or set repeat (a prefix cache then answers what was sent before): %w",
-			r.about.Name, have, need, steps.ErrPermanent)
+	must, _ := r.spares(s)
+	switch {
+	case have >= need && len(r.spare) >= must:
+		return nil
+	case !s.Repeat || have == 0:
+		wanted := fmt.Sprintf("%d requests, and %d are to be sent", have, need)
+		if have >= need {
+			wanted = fmt.Sprintf("%d conversations, and AIPerf needs %d behind the %d that hold what is sent, for a warm-up that sends nothing that is measured", all, must, len(r.play))
+		}
+		return fmt.Errorf("data set %s has %s: take more conversations, ask for fewer, or set repeat (a prefix cache then answers what was sent before): %w",
+			r.about.Name, wanted, steps.ErrPermanent)
 	}
-	for i := 0; have < need; i++ {
+	again := func(i int) conversation.Conversation {
 		c := r.play[i]
 		c.ID = fmt.Sprintf("%s~%d", c.ID, i+1)
-		r.play = append(r.play, c)
-		have += len(c.Turns)
+		return c
+	}
+	for i := 0; have < need; i++ {
+		r.play = append(r.play, again(i))
+		have += len(r.play[i].Turns)
+	}
+	for i := 0; len(r.spare) < must; i++ {
+		r.spare = append(r.spare, again(i%len(r.play)))
 	}
 	return nil
+}
+
+// spares are how many conversations AIPerf must have behind those that are
+// played, and how many more are of use. Its warm-up takes the first turns of
+// conversations, and what it takes of one that is measured, the server has
+// cached by then; and when its load ends, each stream may have begun a
+// conversation more. Single requests need none: the warm-up takes the last.
+func (r *recording) spares(s *Step) (must, useful int) {
+	if !s.uses(aiperfName) || longest(r.play) <= 1 {
+		return 0, 0
+	}
+	streams := s.workload().Concurrency
+	if streams == 0 {
+		streams = s.NumPrompts
+	}
+	return s.Warmup, min(streams, s.NumPrompts)
 }
 
 // describe sums up the requests that will be measured.
