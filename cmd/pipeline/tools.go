@@ -20,8 +20,8 @@ func (a *app) toolsCmd() *cobra.Command {
 		Use:   "tools",
 		Short: "List and install the benchmark tools that others wrote",
 		Long: `A cell is measured by the load generator of this program, or by a tool that others wrote: AIPerf, or vllm bench serve
-(see the parameter driver of cell_run). A tool is looked for where the parameter driver_path says, then in the home,
-then on the PATH.`,
+(see the parameter driver of cell_run). A tool is looked for where the spec says (aiperf.path or vllm_bench.path of
+cell_run, driver_path of runner), then in the home, then on the PATH.`,
 	}
 	cmd.AddCommand(
 		&cobra.Command{

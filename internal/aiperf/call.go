@@ -2,11 +2,11 @@ package aiperf
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
+	"pipeline/internal/tool"
 	"pipeline/lake/perf"
 )
 
@@ -189,33 +189,35 @@ func given(args []string, flag string) bool {
 // owned are the flags that a Call sets, or that would make several runs of one,
 // with what sets them.
 func owned() map[string]string {
-	const once, secret = "one call is one load, once: use the matrix", "it may hold a secret: the key of the endpoint comes by api_key_env"
+	const once, untrue = "one call is one load, once: use the matrix", "the load would be another one than the setting says"
 	flags := map[string]string{}
 	for by, names := range map[string]string{
-		"model of init":                 "--model-names --model -m",
-		"the endpoint":                  "--url -u --api-key",
-		"api":                           "--endpoint-type --streaming",
+		"model of init":                 "--model-names --model -m --model-selection-strategy --wait-for-model-*",
+		"the endpoint":                  "--url -u --url-strategy --api-key --custom-endpoint --endpoint --transport --transport-type",
+		"api":                           "--endpoint-type --streaming --stream --use-legacy-max-tokens --apply-chat-template",
 		"aiperf.tokenizer":              "--tokenizer",
-		"concurrency":                   "--concurrency",
+		"concurrency":                   "--concurrency --concurrency-max --concurrency-min --concurrency-steps --prefill-concurrency*",
 		"ramp_up":                       "--concurrency-ramp-duration",
-		"request_rate":                  "--request-rate",
-		"arrival":                       "--arrival-pattern --request-rate-mode",
-		"num_prompts":                   "--request-count --num-requests --benchmark-duration",
-		"warmup":                        "--warmup-request-count --num-warmup-requests --warmup-duration --num-warmup-sessions",
-		"isl":                           "--prompt-input-tokens-mean --synthetic-input-tokens-mean --isl --prompt-input-tokens-stddev --synthetic-input-tokens-stddev --isl-stddev --seq-dist --sequence-distribution --random-range-ratio",
-		"osl":                           "--prompt-output-tokens-mean --output-tokens-mean --osl --prompt-output-tokens-stddev --output-tokens-stddev --osl-stddev",
-		"shared_prefix":                 "--prompt-prefix-pool-size --prefix-prompt-pool-size --num-prefix-prompts --prompt-prefix-length --prefix-prompt-length --shared-system-prompt-length --user-context-prompt-length",
-		"turns":                         "--conversation-turn-mean --session-turns-mean --conversation-turn-stddev --session-turns-stddev",
+		"request_rate":                  "--request-rate --request-rate-ramp-* --request-rate-series",
+		"arrival":                       "--arrival-pattern --request-rate-mode --arrival-smoothness --burstiness --vllm-burstiness --timing-strategy",
+		"num_prompts":                   "--request-count --num-requests --benchmark-duration --benchmark-grace-period",
+		"warmup":                        "--warmup-* --num-warmup-* --agentic-*",
+		"isl":                           "--prompt-input-tokens-mean --synthetic-input-tokens-mean --isl --prompt-input-tokens-stddev --synthetic-input-tokens-stddev --isl-stddev --isl-min --isl-max --isl-steps --isl-block-size --prompt-input-tokens-block-size --batch-size* --batch-size-text --prompt-batch-size -b --prompt-corpus --random-corpus-style --seq-dist --sequence-distribution --random-range-ratio",
+		"osl":                           "--prompt-output-tokens-mean --output-tokens-mean --osl --prompt-output-tokens-stddev --output-tokens-stddev --osl-stddev --osl-min --osl-max --osl-steps --force-min-tokens --max-context-length",
+		"shared_prefix":                 "--prompt-prefix-pool-size --prefix-prompt-pool-size --num-prefix-prompts --prompt-prefix-length --prefix-prompt-length --shared-system-prompt-length --user-context-prompt-length --system-prompt*",
+		"turns":                         "--conversation-turn-mean --session-turns-mean --conversation-turn-stddev --session-turns-stddev --conversation-turn-delay-* --session-turn-delay-* --session-delay-ratio --inter-turn-delay-*",
 		"aiperf.unique_prompts":         "--conversation-num --num-conversations --num-sessions --num-dataset-entries --num-prompts",
-		"port dataset":                  "--input-file --custom-dataset-type --public-dataset --hf-weka-dataset --dataset-sampling-strategy",
+		"port dataset":                  "--input-file --custom-dataset-type --public-dataset --hf-weka-dataset --hf-subset --dataset-sampling-strategy --dataset-filter --dataset-name --allow-dataset-wrap --fixed-schedule* --synthesis-* --trace-* --trajectory-* --replay-* --open-loop-* --ignore-trace-delays --max-idle-gap-cap-seconds --system-idle-gap-cap-seconds --image-* --audio-* --video-* --rankings-* --accuracy-* --omit-kv-hints -k",
 		"seed":                          "--random-seed",
 		"request_timeout":               "--request-timeout-seconds",
 		"slo":                           "--goodput",
 		"what is read of the artifacts": "--output-artifact-dir --artifact-dir --profile-export-prefix --profile-export-file --export-level --profile-export-level --use-server-token-count --config -f",
 		"the progress":                  "--ui --ui-type",
-		secret:                          "--header -H",
-		once: "--num-profile-runs --sweep-type --variant --sweep-variant --search-space --search-recipe --search-sla --search-metric --search-planner " +
-			"--parameter-sweep-mode --convergence-metric --isl-osl-pairs --scenario",
+		tool.SecretArg:                  "--header -H",
+		untrue:                          "--user-centric-rate --num-users --request-cancellation-* --burst-phase-starts --connection-reuse-strategy --cache-bust --failed-request-threshold --unsafe-override",
+		"cache_regime":                  "--reset-kv-cache*",
+		once: "--num-profile-runs --profile-run-* --sweep-* --variant --search-* --parameter-sweep-* --convergence-* --isl-osl-pairs --scenario --optuna-* --degradation-* --plateau-cv " +
+			"--improvement-patience --bo-constraint-mode --slo-attainment-fraction --ttft-sla-ms --tpot-sla-ms --itl-sla-ms --e2e-sla-ms --error-rate-sla",
 	} {
 		for _, name := range strings.Fields(names) {
 			flags[name] = by
@@ -225,22 +227,8 @@ func owned() map[string]string {
 }
 
 // CheckExtra refuses arguments beside those of a Call that would change what it
-// sets.
-func CheckExtra(args []string) error {
-	flags := owned()
-	for _, arg := range args {
-		name, _, _ := strings.Cut(arg, "=")
-		if by, ok := flags[name]; ok {
-			return fmt.Errorf("%s is not for here: %s", name, by)
-		}
-		for _, field := range []string{"ignore_eos", "min_tokens", "max_tokens", "max_completion_tokens", "temperature", "stream"} {
-			if strings.HasPrefix(arg, field+":") || strings.Contains(arg, `"`+field+`"`) {
-				return fmt.Errorf("%s: %s is a parameter of the step", arg, field)
-			}
-		}
-	}
-	return nil
-}
+// sets, or that may hold a secret.
+func CheckExtra(args []string) error { return tool.CheckArgs(args, owned()) }
 
 // Environment is what AIPerf needs of its environment for a workload.
 func (c *Call) Environment() []string {

@@ -84,7 +84,7 @@ func TestConfigFile(t *testing.T) {
 }
 
 func TestCheckExtra(t *testing.T) {
-	for _, good := range [][]string{nil, {"--slice-duration", "10"}, {"--extra-inputs", "top_p:0.9"}, {"--gpu-telemetry=http://x"}, {"--no-server-metrics"}} {
+	for _, good := range [][]string{nil, {"--slice-duration", "10"}, {"--extra-inputs", "top_p:0.9"}, {"--gpu-telemetry=http://x"}, {"--no-server-metrics"}, {"--export-http-trace"}, {"--tokenizer-revision", "main"}, {"-v"}, {"--per-chunk-usage"}} {
 		if err := CheckExtra(good); err != nil {
 			t.Errorf("%q: %v", good, err)
 		}
@@ -92,6 +92,10 @@ func TestCheckExtra(t *testing.T) {
 	for arg, want := range map[string]string{
 		"--concurrency=1,2,4": "concurrency", "--request-count": "num_prompts", "-H": "secret", "--api-key": "the endpoint", "--num-profile-runs=3": "use the matrix",
 		"-f": "what is read", "ignore_eos:false": "parameter of the step", `{"temperature": 0.7}`: "parameter of the step", "--num-dataset-entries": "unique_prompts",
+		"--api_key": "the endpoint", "-HAuthorization: Bearer x": "secret", "--headers": "secret", "--request_count": "num_prompts",
+		"--fixed-schedule": "port dataset", "--user-centric-rate=4": "another one than the setting", "--prefill-concurrency": "concurrency", "--prefill-concurrency-ramp-duration": "concurrency",
+		"--request-cancellation-rate": "another one than the setting", "--warmup-concurrency": "warmup", "--request-rate-ramp-duration=3": "request_rate", "--no-fixed-schedule": "port dataset",
+		"--conversation-turn-delay-mean": "turns", "--burstiness": "arrival", "--search-style": "use the matrix",
 	} {
 		if err := CheckExtra([]string{"--slice-duration", "1", arg}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want one with %q", arg, err, want)

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"pipeline/internal/command"
+	"pipeline/internal/redact"
 )
 
 // redacted stands for what is secret.
@@ -20,7 +21,9 @@ func redactCommand(line string) string {
 		case hide:
 			words[i] = redacted
 			hide = false
-		case name == "--api-key" || name == "--header" || name == "-H":
+		case strings.HasPrefix(word, "-H") && len(word) > len("-H"):
+			words[i] = "-H" + redacted
+		case word == "-H" || strings.HasPrefix(name, "-") && (redact.IsSecretName(name) || strings.Contains(name, "header")):
 			if assigned && value != "" {
 				words[i] = name + "=" + redacted
 			}

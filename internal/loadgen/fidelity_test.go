@@ -230,6 +230,6 @@ func fidelity(b *testing.B, url string, pid int, pace string, streams int) {
 	b.ReportMetric(100*client/all, "client-cpu-%")
 	b.ReportMetric(100*server/all, "server-cpu-%")
 	b.ReportMetric(100*(after[0].busy-before[0].busy-server-client)/all, "others-cpu-%") // what disturbed
-	b.ReportMetric(100*result.Client.Coalesced, "coalesced-%")
+	b.ReportMetric(100**result.Client.Coalesced, "coalesced-%")
 	b.ReportMetric(0, "ns/op")
 }

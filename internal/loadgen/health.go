@@ -117,14 +117,16 @@ func (r *run) clientHealth() (perf.Client, []string) {
 		ClockErrorMS: clockError(), RequestCostUS: r.calibration.requestUS, EventsMaxRate: r.calibration.eventsPerS,
 	}
 	if wall := h.ended.Sub(h.began); wall > 0 {
-		c.CPUShare = h.cpu.Seconds() / wall.Seconds() / float64(min(runtime.GOMAXPROCS(0), runtime.NumCPU()))
+		share := h.cpu.Seconds() / wall.Seconds() / float64(min(runtime.GOMAXPROCS(0), runtime.NumCPU()))
+		c.CPUShare = &share
 	}
 	v := lags(r.requests, r.conf.open())
 	if lag := perf.Describe(v.lag); lag != nil {
-		c.LagP50ms, c.LagP99ms, c.LagMaxms = lag.P50, lag.P99, lag.Max
+		c.LagP50ms, c.LagP99ms, c.LagMaxms = &lag.P50, &lag.P99, &lag.Max
 	}
 	if v.events > 0 {
-		c.Coalesced = v.coalesced / v.events
+		share := v.coalesced / v.events
+		c.Coalesced = &share
 		c.EventsARead = v.events / max(1, v.events-v.coalesced)
 	}
 	if r.conf.open() && v.sent > 1 && v.last > v.first {
@@ -195,17 +197,17 @@ func (v *lagging) answer(rec *perf.Request, open bool) {
 // bound returns why the generator may have set the numbers, or "".
 func bound(c *perf.Client, typical medians) string {
 	var why []string
-	if above(c.LagP99ms, MaxLag) && beyond(c.LagP99ms, MaxLagShare, typical.ttft) {
+	if lag := c.LagP99ms; lag != nil && above(*lag, MaxLag) && beyond(*lag, MaxLagShare, typical.ttft) {
 		why = append(why, fmt.Sprintf("requests left %.1f ms late at the 99th percentile, %.1f%% of the median TTFT",
-			c.LagP99ms, 100*c.LagP99ms/typical.ttft))
+			*lag, 100**lag/typical.ttft))
 	}
 	if wake := c.WakeP99ms; wake != nil && above(*wake, MaxWake) &&
 		(beyond(*wake, MaxWakeITL, typical.itl) || beyond(*wake, MaxWakeTTFT, typical.ttft)) {
 		why = append(why, fmt.Sprintf("this process came to run %.1f ms late at the 99th percentile; the median ITL is %.1f ms, the median TTFT %.1f ms",
 			*wake, typical.itl, typical.ttft))
 	}
-	if c.CPUShare > MaxCPUShare {
-		why = append(why, fmt.Sprintf("this process used %.0f%% of its %d cores", 100*c.CPUShare, min(runtime.NumCPU(), c.GOMAXPROCS)))
+	if c.CPUShare != nil && *c.CPUShare > MaxCPUShare {
+		why = append(why, fmt.Sprintf("this process used %.0f%% of its %d cores", 100**c.CPUShare, min(runtime.NumCPU(), c.GOMAXPROCS)))
 	}
 	return strings.Join(why, "; ")
 }
@@ -218,8 +220,8 @@ func beyond(ms, share, median float64) bool { return median > 0 && ms > share*me
 // healthDoubts names what is unusual about the client and did not decide.
 func healthDoubts(c *perf.Client, typical medians) []string {
 	var doubts []string
-	if !c.Bound && (above(c.LagP99ms, MaxLag) || beyond(c.LagP99ms, MaxLagShare, typical.ttft)) {
-		doubts = append(doubts, fmt.Sprintf("client_lag: requests left %.2f ms late at the 99th percentile; the median TTFT is %.2f ms", c.LagP99ms, typical.ttft))
+	if lag := c.LagP99ms; !c.Bound && lag != nil && (above(*lag, MaxLag) || beyond(*lag, MaxLagShare, typical.ttft)) {
+		doubts = append(doubts, fmt.Sprintf("client_lag: requests left %.2f ms late at the 99th percentile; the median TTFT is %.2f ms", *lag, typical.ttft))
 	}
 	if wake := c.WakeP99ms; !c.Bound && wake != nil && (above(*wake, MaxWake) || above(*wake, DoubtWake) && beyond(*wake, MaxWakeITL, typical.itl)) {
 		doubts = append(doubts, fmt.Sprintf("client_starved: the generator came to run %.1f ms late at the 99th percentile; the median ITL is %.2f ms, and the tail of ITL may be the client's",

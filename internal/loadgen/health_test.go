@@ -45,13 +45,13 @@ func TestBound(t *testing.T) {
 		typical medians
 		want    string
 	}{
-		{"idle", perf.Client{LagP99ms: 0.1, CPUShare: 0.1, GOMAXPROCS: 2}, medians{ttft: 1000}, ""},
-		{"slow server, prompt client", perf.Client{LagP99ms: 9, CPUShare: 0.1, GOMAXPROCS: 2}, medians{ttft: 60000}, ""},
-		{"late, but 1% of a long TTFT is more", perf.Client{LagP99ms: 20, GOMAXPROCS: 2}, medians{ttft: 2000}, ""},
-		{"late", perf.Client{LagP99ms: 20, GOMAXPROCS: 2}, medians{ttft: 1999}, "late"},
-		{"late, nothing was answered", perf.Client{LagP99ms: 20, GOMAXPROCS: 2}, medians{}, ""},
-		{"cores", perf.Client{CPUShare: 0.95, GOMAXPROCS: 2}, medians{ttft: 1000}, "cores"},
-		{"both", perf.Client{LagP99ms: 50, CPUShare: 0.95, GOMAXPROCS: 2}, medians{ttft: 100}, "; "},
+		{"idle", perf.Client{LagP99ms: new(0.1), CPUShare: new(0.1), GOMAXPROCS: 2}, medians{ttft: 1000}, ""},
+		{"slow server, prompt client", perf.Client{LagP99ms: new(9.0), CPUShare: new(0.1), GOMAXPROCS: 2}, medians{ttft: 60000}, ""},
+		{"late, but 1% of a long TTFT is more", perf.Client{LagP99ms: new(20.0), GOMAXPROCS: 2}, medians{ttft: 2000}, ""},
+		{"late", perf.Client{LagP99ms: new(20.0), GOMAXPROCS: 2}, medians{ttft: 1999}, "late"},
+		{"late, nothing was answered", perf.Client{LagP99ms: new(20.0), GOMAXPROCS: 2}, medians{}, ""},
+		{"cores", perf.Client{CPUShare: new(0.95), GOMAXPROCS: 2}, medians{ttft: 1000}, "cores"},
+		{"both", perf.Client{LagP99ms: new(50.0), CPUShare: new(0.95), GOMAXPROCS: 2}, medians{ttft: 100}, "; "},
 		{"shared fairly", perf.Client{WakeP99ms: new(20.0), GOMAXPROCS: 2}, medians{ttft: 100, itl: 10}, ""},
 		{"starved", perf.Client{WakeP99ms: new(20.1), GOMAXPROCS: 2}, medians{ttft: 9000, itl: 200}, "came to run 20.1 ms late"},
 		{"starved for its TTFT", perf.Client{WakeP99ms: new(20.1), GOMAXPROCS: 2}, medians{ttft: 2000, itl: 400}, "came to run 20.1 ms late"},
@@ -67,7 +67,7 @@ func TestBound(t *testing.T) {
 		client perf.Client
 		want   []string
 	}{
-		{"late", perf.Client{LagP99ms: 5}, []string{"client_lag:"}},
+		{"late", perf.Client{LagP99ms: new(5.0)}, []string{"client_lag:"}},
 		{"machine", perf.Client{StealShare: new(0.2), GCPauseMaxms: 11}, []string{"cpu_steal:", "gc_pause:"}},
 		{"starved a little", perf.Client{WakeP99ms: new(2.5)}, []string{"client_starved:"}},
 		{"shared fairly", perf.Client{WakeP99ms: new(20.0)}, []string{"client_starved:"}},

@@ -73,7 +73,7 @@ func sampleMeasurement(tp, c, trial int) *perf.Measurement {
 			Dataset: "synthetic", Seed: int64(trial), TTFTSLOms: 2000,
 		},
 		Summary: *summary(0.9), Steady: summary(1), Window: &perf.Window{FromNS: 1e9, ToNS: 8e9, Method: "all streams busy", Share: 0.8},
-		Client: &perf.Client{GOMAXPROCS: 2, CPUShare: 0.3},
+		Client: &perf.Client{GOMAXPROCS: 2, CPUShare: new(0.3)},
 		Doubts: []string{"image: the endpoint does not tell it"},
 	}
 	switch {

@@ -10,16 +10,19 @@ import (
 	"os/exec"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"pipeline/internal/redact"
 )
 
 // A Run is one call of a program, with all that the program starts.
 type Run struct {
 	Path    string
 	Args    []string
-	Env     []string      // NAME=value, beside those of this process
+	Env     []string      // NAME=value, beside those of this process that are not foreign
 	Dir     string        // its working folder
 	Log     io.Writer     // gets what it writes, without secrets; nil is nowhere
 	Secrets []string      // values that reach neither Log, nor Line, nor End
@@ -64,6 +67,19 @@ func (r *Run) Do(ctx context.Context) (End, error) {
 	return x.end, x.err
 }
 
+// foreign reports whether a variable of this process is kept from a program: it
+// may hold a secret, which the program could send or print, or it may change
+// what a tool does, unseen by the key.
+func foreign(variable string) bool {
+	name, _, _ := strings.Cut(variable, "=")
+	for _, settings := range []string{"AIPERF_", "VLLM_"} {
+		if strings.HasPrefix(name, settings) {
+			return true
+		}
+	}
+	return redact.IsSecretName(name)
+}
+
 func (r *Run) do(ctx context.Context) (End, error) {
 	out, in, err := os.Pipe()
 	if err != nil {
@@ -72,7 +88,7 @@ func (r *Run) do(ctx context.Context) (End, error) {
 	defer out.Close()
 	cmd := exec.Command(r.Path, r.Args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = r.Dir, in, in, ownGroup()
-	cmd.Env = append(cmd.Environ(), r.Env...)
+	cmd.Env = append(slices.DeleteFunc(cmd.Environ(), foreign), r.Env...)
 	err = cmd.Start()
 	in.Close()
 	if err != nil {

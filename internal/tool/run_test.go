@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -50,6 +51,28 @@ func TestRunTellsWhatWasWritten(t *testing.T) {
 	told := "one\na\nb\nthe key is [redacted]!\nlast"
 	if end.Code != 3 || end.Cut != nil || end.Tail != want || strings.Join(lines, "\n") != told || log.String() != want+"\n" {
 		t.Errorf("end %+v, lines %q, log %q", end, lines, log.String())
+	}
+}
+
+// A tool gets no key of ours and no setting that the key does not name, but
+// what it is handed.
+func TestRunKeepsTheEnvironment(t *testing.T) {
+	for _, name := range []string{"OPENAI_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "WANDB_API_KEY", "AIPERF_HTTP_CONNECTION_LIMIT", "VLLM_USE_V1", "TOOL_TEST_HOME"} {
+		t.Setenv(name, "ours")
+	}
+	var log strings.Builder
+	r := shell("env")
+	r.Env, r.Log = []string{"OPENAI_API_KEY=handed", "AIPERF_X=1"}, &log
+	do(t, r)
+	var got []string
+	for line := range strings.Lines(log.String()) {
+		if name, value, _ := strings.Cut(strings.TrimSpace(line), "="); value == "ours" || value == "handed" || name == "AIPERF_X" {
+			got = append(got, name+"="+value)
+		}
+	}
+	slices.Sort(got)
+	if want := []string{"AIPERF_X=1", "OPENAI_API_KEY=handed", "TOOL_TEST_HOME=ours"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -32,7 +32,7 @@ func AIPerf() Tool {
 // engine, and so with torch: gigabytes that a machine has or does not want.
 func VLLM() Tool {
 	return Tool{Name: "vllm-bench", program: "vllm",
-		advice: "it comes with vLLM itself: pip install vllm, or name its vllm in driver_path"}
+		advice: "it comes with vLLM itself: pip install vllm, or say where its vllm is (vllm_bench.path of cell_run, driver_path of runner)"}
 }
 
 // All lists the tools.

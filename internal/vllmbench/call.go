@@ -1,11 +1,11 @@
 package vllmbench
 
 import (
-	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
 
+	"pipeline/internal/tool"
 	"pipeline/lake/perf"
 )
 
@@ -112,14 +112,14 @@ func owned() map[string]string {
 	for by, names := range map[string]string{
 		"the endpoint":               "--base-url --host --port --endpoint --insecure",
 		"api":                        "--backend --endpoint-type --no-stream",
-		"model of init":              "--model --served-model-name",
+		"model of init":              "--model --served-model-name --lora-modules --lora-assignment",
 		"vllm_bench.tokenizer":       "--tokenizer --skip-tokenizer-init",
 		"num_prompts":                "--num-prompts",
 		"concurrency":                "--max-concurrency",
 		"request_rate":               "--request-rate --burstiness --ramp-up-strategy --ramp-up-start-rps --ramp-up-end-rps",
 		"warmup":                     "--num-warmups --ready-check-timeout-sec",
-		"isl":                        "--random-input-len --input-len --random-range-ratio",
-		"osl":                        "--random-output-len --output-len --custom-output-len",
+		"isl":                        "--random-input-len --input-len --random-range-ratio --random-batch-size",
+		"osl":                        "--random-output-len --output-len --custom-output-len --sharegpt-output-len --hf-output-len",
 		"shared_prefix":              "--random-prefix-len",
 		"port dataset":               "--dataset-name --dataset-path --disable-shuffle --no-oversample --skip-chat-template",
 		"seed":                       "--seed",
@@ -127,7 +127,8 @@ func owned() map[string]string {
 		"ignore_eos":                 "--ignore-eos",
 		"slo":                        "--goodput",
 		"what is read of the result": "--save-result --save-detailed --append-result --result-dir --result-filename --percentile-metrics --metric-percentiles --disable-tqdm",
-		"it may hold a secret: the key of the endpoint comes by api_key_env": "--header",
+		"it may say anything: name the arguments": "--config",
+		tool.SecretArg: "--header",
 	} {
 		for _, name := range strings.Fields(names) {
 			flags[name] = by
@@ -136,17 +137,9 @@ func owned() map[string]string {
 	return flags
 }
 
-// CheckExtra refuses arguments beside those of a Call that would change what it sets.
-func CheckExtra(args []string) error {
-	flags := owned()
-	for _, arg := range args {
-		name, _, _ := strings.Cut(arg, "=")
-		if by, ok := flags[strings.ReplaceAll(name, "_", "-")]; ok {
-			return fmt.Errorf("%s is not for here: %s", name, by)
-		}
-	}
-	return nil
-}
+// CheckExtra refuses arguments beside those of a Call that would change what it
+// sets, or that may hold a secret.
+func CheckExtra(args []string) error { return tool.CheckArgs(args, owned()) }
 
 // Begins is what the tool says when the measured requests begin.
 const Begins = "Starting main benchmark run"

@@ -60,10 +60,12 @@ func TestCannot(t *testing.T) {
 }
 
 func TestCheckExtra(t *testing.T) {
-	if err := CheckExtra([]string{"--top-p", "0.9", "--metadata", "a=b"}); err != nil {
+	if err := CheckExtra([]string{"--top-p", "0.9", "--metadata", "a=b", "--extra-body", `{"top_k": 5}`}); err != nil {
 		t.Error(err)
 	}
-	for arg, want := range map[string]string{"--seed=3": "seed", "--max_concurrency": "concurrency", "--header": "secret", "--dataset-name": "port dataset"} {
+	for arg, want := range map[string]string{"--seed=3": "seed", "--max_concurrency": "concurrency", "--header": "secret", "--dataset-name": "port dataset",
+		`{"ignore_eos": false}`: "parameter of the step", `--extra-body={"temperature":1}`: "parameter of the step", "--extra_body.temperature": "parameter of the step",
+		"--headers": "secret", "--api_key": "secret", "--num-prompt": "num_prompts", "--config": "anything"} {
 		if err := CheckExtra([]string{arg}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want one with %q", arg, err, want)
 		}

@@ -461,16 +461,16 @@ func (b *rowBuilder) client(c *Client) {
 		b.toolClient(c)
 		return
 	}
-	b.SetFloat("client_lag_p50_ms", c.LagP50ms)
-	b.SetFloat("client_lag_p99_ms", c.LagP99ms)
-	b.SetFloat("client_lag_max_ms", c.LagMaxms)
-	b.SetFloat("client_cpu_share", c.CPUShare)
+	b.SetFloatOf("client_lag_p50_ms", c.LagP50ms)
+	b.SetFloatOf("client_lag_p99_ms", c.LagP99ms)
+	b.SetFloatOf("client_lag_max_ms", c.LagMaxms)
+	b.SetFloatOf("client_cpu_share", c.CPUShare)
 	b.SetFloat("client_gc_pause_max_ms", c.GCPauseMaxms)
 	b.SetInt("client_gomaxprocs", int64(c.GOMAXPROCS))
 	b.SetFloat("client_load_average", c.LoadAverage)
 	b.SetInt("client_new_conns", int64(c.NewConns))
 	b.SetInt("client_reused_conns", int64(c.ReusedConns))
-	b.SetFloat("client_coalesced_share", c.Coalesced)
+	b.SetFloatOf("client_coalesced_share", c.Coalesced)
 	b.SetInt("client_predialled_conns", int64(c.Predialled))
 	b.SetFloatOf("client_steal_share", c.StealShare)
 	b.SetFloatOf("client_clock_error_ms", c.ClockErrorMS)
@@ -488,15 +488,11 @@ func (b *rowBuilder) client(c *Client) {
 // which less is known.
 func (b *rowBuilder) toolClient(c *Client) {
 	b.absent["group:client"] = "the tool does not tell more of the health of its generator"
-	if c.BusiestShare != nil {
-		b.SetFloat("client_cpu_share", c.CPUShare)
-		b.SetFloat("client_busiest_share", *c.BusiestShare)
-	}
-	if c.LagMaxms != 0 {
-		b.SetFloat("client_lag_p50_ms", c.LagP50ms)
-		b.SetFloat("client_lag_p99_ms", c.LagP99ms)
-		b.SetFloat("client_lag_max_ms", c.LagMaxms)
-	}
+	b.SetFloatOf("client_cpu_share", c.CPUShare)
+	b.SetFloatOf("client_busiest_share", c.BusiestShare)
+	b.SetFloatOf("client_lag_p50_ms", c.LagP50ms)
+	b.SetFloatOf("client_lag_p99_ms", c.LagP99ms)
+	b.SetFloatOf("client_lag_max_ms", c.LagMaxms)
 }
 
 func (b *rowBuilder) server(s *Server) {

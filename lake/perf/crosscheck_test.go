@@ -1,6 +1,7 @@
 package perf
 
 import (
+	"encoding/json"
 	"math"
 	"slices"
 	"strings"
@@ -66,10 +67,13 @@ func TestCrossCheckOfTrials(t *testing.T) {
 // What a tool does not tell of itself is NULL, and no zero.
 func TestClientOfATool(t *testing.T) {
 	m, busy := checked(100, 500), 0.4
-	m.Client = &Client{CPUShare: 0.3, BusiestShare: &busy}
+	m.Client = &Client{CPUShare: new(0.3), BusiestShare: &busy}
 	r := RowOf(Origin{Source: "measurement.json"}, m)
 	if v, ok := r.Float("client_busiest_share"); !ok || v != 0.4 {
 		t.Errorf("client_busiest_share %v, %v", v, ok)
+	}
+	if text, err := json.Marshal(m.Client); err != nil || strings.Contains(string(text), "coalesced") || strings.Contains(string(text), "lag") {
+		t.Errorf("%s, %v", text, err)
 	}
 	for _, name := range []string{"client_lag_p50_ms", "client_gc_pause_max_ms", "client_load_average", "client_coalesced_share"} {
 		if v, ok := r.Float(name); ok {

@@ -62,8 +62,8 @@ func (l *look) judge(asked Workload, client *Client) Judgement {
 	if client != nil && client.Bound {
 		against("client_bound: %s", client.Why)
 	}
-	if client != nil && client.Coalesced > MaxCoalesced {
-		doubt("coalesced: %.1f%% of content events arrived in one read with the one before; median ITL is not the server's", 100*client.Coalesced)
+	if client != nil && client.Coalesced != nil && *client.Coalesced > MaxCoalesced {
+		doubt("coalesced: %.1f%% of content events arrived in one read with the one before; median ITL is not the server's", 100**client.Coalesced)
 	}
 	if !c.firsts {
 		against("no_ttft: no answered request tells when its first content came")

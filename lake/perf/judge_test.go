@@ -54,7 +54,7 @@ func TestJudge(t *testing.T) {
 		{"rejections that look like successes", oneToken, asked, nil, Partial, "one_token", ""},
 		{"two were asked for one token", oneToken, Workload{Arrival: Closed, Concurrency: 1, NumPrompts: 100, ISL: 10, OSL: 20, OneToken: 2}, nil, Full, "", ""},
 		{"client bound", run(100, 20), asked, &Client{Bound: true, Why: "late"}, Partial, "client_bound", ""},
-		{"coalesced", run(100, 20), asked, &Client{Coalesced: 0.2}, Full, "", "coalesced"},
+		{"coalesced", run(100, 20), asked, &Client{Coalesced: new(0.2)}, Full, "", "coalesced"},
 		{"counted by the client's tokenizer", byTokenizer, asked, nil, Full, "", "client_tokens"},
 		{"one answer has usage", mixed, asked, nil, Full, "", ""},
 		{"counted by events", byChunks, asked, nil, Full, "", "chunk_tokens"},

@@ -173,11 +173,11 @@ type Window struct {
 // Client is the health of the load generator. What it does not tell of itself is
 // left out: a tool tells less than native.
 type Client struct {
-	LagP50ms      float64  `json:"lag_p50_ms"` // sent - intended
-	LagP99ms      float64  `json:"lag_p99_ms"`
-	LagMaxms      float64  `json:"lag_max_ms"`
+	LagP50ms      *float64 `json:"lag_p50_ms,omitempty"` // sent - intended
+	LagP99ms      *float64 `json:"lag_p99_ms,omitempty"`
+	LagMaxms      *float64 `json:"lag_max_ms,omitempty"`
 	WakeP99ms     *float64 `json:"wake_p99_ms,omitempty"`   // how late this process came to run, at the 99th percentile of all instants; nil if it was not watched
-	CPUShare      float64  `json:"cpu_share"`               // of the cores the process may use, 0 to 1; of a tool, of the machine's
+	CPUShare      *float64 `json:"cpu_share,omitempty"`     // of the cores the process may use, 0 to 1; of a tool, of the machine's
 	BusiestShare  *float64 `json:"busiest_share,omitempty"` // of a tool's processes, the busiest one's of one core; nil for native
 	GCPauseMaxms  float64  `json:"gc_pause_max_ms,omitempty"`
 	GOMAXPROCS    int      `json:"gomaxprocs,omitempty"` // 0: the generator is no part of this program
@@ -185,7 +185,7 @@ type Client struct {
 	NewConns      int      `json:"new_conns,omitempty"`
 	ReusedConns   int      `json:"reused_conns,omitempty"`
 	Predialled    int      `json:"predialled_conns,omitempty"` // connections opened before the first request
-	Coalesced     float64  `json:"coalesced_share"`            // of content events, that shared a read
+	Coalesced     *float64 `json:"coalesced_share,omitempty"`  // of content events, that shared a read
 	EventsARead   float64  `json:"events_per_read,omitempty"`
 	AchievedRate  float64  `json:"achieved_rps,omitempty"`
 	StealShare    *float64 `json:"cpu_steal_share,omitempty"`  // of all CPU time, taken by other guests of the machine; nil if unknown

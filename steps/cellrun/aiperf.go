@@ -57,7 +57,7 @@ func (aiperfDriver) load(ctx context.Context, c *cell, meter *meter, watch *watc
 		return nil, err
 	}
 	progress := &aiperfProgress{c: c, watch: watch, file: filepath.Join(call.Folder, "profile_export.jsonl"), total: call.Workload.NumPrompts, warmups: call.Workload.Warmup}
-	x := &external{c: c, meter: meter, watch: watch, tool: found, version: p.Version, dir: dir, args: call.Args(), env: call.Environment(), follow: progress.follow}
+	x := &external{c: c, meter: meter, watch: watch, tool: found, version: p.Version, dir: dir, hubToken: c.token(p), args: call.Args(), env: call.Environment(), follow: progress.follow}
 	if c.access.Insecure {
 		x.env = append(x.env, "AIPERF_HTTP_SSL_VERIFY=false")
 	}

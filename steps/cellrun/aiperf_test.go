@@ -116,7 +116,7 @@ func TestAIPerfReplaysConversations(t *testing.T) {
 	if m.Evidence == nil || !slices.ContainsFunc(m.Evidence.Artifacts, func(a perf.Artifact) bool { return a.Name == "profile_export.jsonl" && !a.SHA256.IsZero() }) {
 		t.Errorf("evidence %+v", m.Evidence)
 	}
-	if m.Client == nil || m.Client.BusiestShare == nil {
+	if m.Client == nil || m.Client.BusiestShare == nil || m.Client.Bound && *m.Client.BusiestShare < busyCPU && *m.Client.CPUShare < busyCPU {
 		t.Errorf("client %+v", m.Client)
 	}
 }
@@ -288,6 +288,10 @@ func TestToolIsNowhere(t *testing.T) {
 	b.setup(t, endpoint.Access{}, nil)
 	_, err := b.run(t)
 	if !errors.Is(err, steps.ErrPermanent) || !strings.Contains(err.Error(), "pipeline tools install aiperf") {
+		t.Errorf("error %v", err)
+	}
+	b.step.Driver, b.step.VLLMBench.Version = vllmBenchName, "0.33.0"
+	if _, err := b.run(t); !errors.Is(err, steps.ErrPermanent) || !strings.Contains(err.Error(), "vllm_bench.path of cell_run") {
 		t.Errorf("error %v", err)
 	}
 }

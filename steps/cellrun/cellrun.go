@@ -189,11 +189,12 @@ type SLO struct {
 
 // Tool is how a tool is found and called.
 type Tool struct {
-	Version      string     `json:"version" key:"yes" doc:"The version that measures; another one is refused. Default the one that this program is made for; of vllm-bench there is none."`
-	Path         string     `json:"path" key:"no" doc:"Where its program is. Default the home, then the PATH."`
-	Tokenizer    string     `json:"tokenizer" key:"yes" doc:"What it counts tokens with: a repository of the Hugging Face Hub, or builtin. Default the model's; on a simulation, the simulation's."`
-	TokenizerDir steps.File `json:"tokenizer_dir" key:"yes" doc:"A folder with a tokenizer in its place: no network is needed then."`
-	Args         []string   `json:"args" key:"yes" doc:"Further arguments of its command line. What parameters say is refused."`
+	Version      string        `json:"version" key:"yes" doc:"The version that measures; another one is refused. Default the one that this program is made for; of vllm-bench there is none."`
+	Path         string        `json:"path" key:"no" doc:"Where its program is. Default the home, then the PATH."`
+	Tokenizer    string        `json:"tokenizer" key:"yes" doc:"What it counts tokens with: a repository of the Hugging Face Hub, or builtin. Default the model's; on a simulation, the simulation's."`
+	TokenizerDir steps.File    `json:"tokenizer_dir" key:"yes" doc:"A folder with a tokenizer in its place: no network is needed then."`
+	TokenEnv     steps.EnvName `json:"token_env" key:"no" doc:"Environment variable that holds a read token of the Hugging Face Hub, for a tokenizer that is gated. The tool gets it as HF_TOKEN; of the environment of this program it gets no key and no token."`
+	Args         []string      `json:"args" key:"yes" doc:"Further arguments of its command line. What parameters say is refused."`
 }
 
 // uses reports whether a driver has a part in the cell.

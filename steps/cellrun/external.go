@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pipeline/internal/endpoint"
+	"pipeline/internal/redact"
 	"pipeline/internal/tool"
 	"pipeline/internal/vllmsim"
 	"pipeline/lake/perf"
@@ -19,16 +20,17 @@ import (
 
 // An external is one call of a tool that others wrote.
 type external struct {
-	c       *cell
-	meter   *meter
-	watch   *watch
-	tool    tool.Found
-	version string // as the tool tells it
-	dir     string // what it writes goes here, and its output as outputFile
-	args    []string
-	env     []string
-	line    func(string)              // is told what it says
-	follow  func(ctx context.Context) // tells how far it is until ctx ends; nil is no way
+	c        *cell
+	meter    *meter
+	watch    *watch
+	tool     tool.Found
+	version  string // as the tool tells it
+	dir      string // what it writes goes here, and its output as outputFile
+	args     []string
+	env      []string
+	hubToken string                    // of the Hugging Face Hub, for a tokenizer; "" is none
+	line     func(string)              // is told what it says
+	follow   func(ctx context.Context) // tells how far it is until ctx ends; nil is no way
 }
 
 // outputFile is what a tool printed.
@@ -98,10 +100,13 @@ func (x *external) run(ctx context.Context) (tool.End, error) {
 			x.follow(following)
 		}
 	}()
+	if x.hubToken != "" {
+		x.env = append(x.env, "HF_TOKEN="+x.hubToken)
+	}
 	record := c.env.Command(append([]string{x.tool.Path}, x.args...)...)
 	r := tool.Run{
 		Path: x.tool.Path, Args: x.args, Dir: x.dir, Env: append(append([]string{"TMPDIR=" + temp}, c.trust()...), x.env...), Log: io.MultiWriter(log, record.Stdout),
-		Secrets: []string{c.access.APIKey}, Limit: time.Duration(c.step.ToolTimeout), Grace: termGrace,
+		Secrets: x.secrets(), Limit: time.Duration(c.step.ToolTimeout), Grace: termGrace,
 		Line: func(s string) {
 			c.env.Log.Debug(x.tool.Name, "line", s)
 			x.watch.said()
@@ -121,6 +126,18 @@ func (x *external) run(ctx context.Context) (tool.End, error) {
 	return end, err
 }
 
+// token is the token of the hub that the spec names; unset is none.
+func (c *cell) token(p *Tool) string {
+	if p.TokenEnv == "" {
+		return ""
+	}
+	token, err := c.env.Secret(string(p.TokenEnv))
+	if err != nil {
+		c.doubt("no_token: %s, which token_env names, is not set; the tool gets none", p.TokenEnv)
+	}
+	return token
+}
+
 // trust are the variables by which Python's libraries find certificates.
 func (c *cell) trust() []string {
 	if c.access.CAFile == "" {
@@ -129,9 +146,12 @@ func (c *cell) trust() []string {
 	return []string{"SSL_CERT_FILE=" + c.access.CAFile, "REQUESTS_CA_BUNDLE=" + c.access.CAFile}
 }
 
+// secrets are the values that the tool is handed and nobody is shown.
+func (x *external) secrets() []string { return []string{x.c.access.APIKey, x.hubToken} }
+
 // name is how the tool stands in a measurement.
 func (x *external) name() perf.Driver {
-	return perf.Driver{Name: x.tool.Name, Version: x.version, Command: append([]string{x.tool.Path}, x.args...)}
+	return perf.Driver{Name: x.tool.Name, Version: x.version, Command: redact.Args(append([]string{x.tool.Path}, x.args...), x.secrets()...)}
 }
 
 // reasons say how a tool that did not end well ended. complaint is what it says

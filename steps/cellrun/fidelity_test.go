@@ -239,7 +239,7 @@ func fidelityCell(driver, path string) func(b *testing.B, url string, streams in
 			return out, fmt.Errorf("%s: %s", m.Status, out.bound)
 		}
 		out.ttftP50, out.ttftP99, out.tpotP50, out.tpotP99 = m.Summary.TTFT.P50, m.Summary.TTFT.P99, m.Summary.TPOT.P50, m.Summary.TPOT.P99
-		out.cpu = m.Client.CPUShare * float64(runtime.NumCPU()) * m.Summary.DurationS
+		out.cpu = *m.Client.CPUShare * float64(runtime.NumCPU()) * m.Summary.DurationS
 		return out, nil
 	}
 }

@@ -51,7 +51,7 @@ func (vllmBenchDriver) load(ctx context.Context, c *cell, meter *meter, watch *w
 	}
 	call.Seed = c.toolSeed(c.emptyCache(ctx))
 	bar := &vllmBenchBar{c: c, watch: watch, warmups: call.Workload.Warmup, total: call.Workload.NumPrompts}
-	x := &external{c: c, meter: meter, watch: watch, tool: found, version: p.Version, dir: dir, args: call.Args(), line: bar.line}
+	x := &external{c: c, meter: meter, watch: watch, tool: found, version: p.Version, dir: dir, hubToken: c.token(p), args: call.Args(), line: bar.line}
 	if c.access.APIKey != "" {
 		x.env = append(x.env, vllmbench.KeyVar+"="+c.access.APIKey)
 	}
