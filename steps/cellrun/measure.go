@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,9 @@ const (
 	endpointChanged = "endpoint_changed: "
 	sinceSetup      = " (since setup looked)"
 )
+
+// cacheNotReset begins the doubt of a cold cell whose server was not emptied.
+const cacheNotReset = "cache_not_reset: "
 
 // A cell is one measurement under way.
 type cell struct {
@@ -118,7 +122,20 @@ func (c *cell) crossCheck(ctx context.Context, m *perf.Measurement, second drive
 		other = &perf.Measurement{Status: perf.Failed, Driver: second.name(c), Reasons: []string{err.Error()}}
 	}
 	m.CheckBy(other)
+	c.foundCached(m, other)
 	return nil
+}
+
+// foundCached says that the second driver sent the recorded prompts that the
+// first had sent before, to a server that may have kept them: its figures are
+// not of a cold cache then, whatever they agree on.
+func (c *cell) foundCached(m, other *perf.Measurement) {
+	notReset := func(d string) bool { return strings.HasPrefix(d, cacheNotReset) }
+	if c.recorded == nil || c.step.CacheRegime != cold || !slices.ContainsFunc(other.Doubts, notReset) {
+		return
+	}
+	m.Doubts = append(m.Doubts, fmt.Sprintf("cross_check_cached: %s sent the conversations that %s had sent before, and the prefix cache could not be emptied between them: it may have found them there, and what the two differ by is partly the cache's",
+		other.Driver.Name, m.Driver.Name))
 }
 
 // drive has a driver put the load on the endpoint, and judges what it saw.
@@ -201,7 +218,7 @@ func (c *cell) emptyCache(ctx context.Context) bool {
 		if c.recorded != nil {
 			prompts = "the prompts are those of the data set, which the server may have seen before"
 		}
-		c.doubt("cache_not_reset: the prefix cache was not emptied (%v); %s", err, prompts)
+		c.doubt(cacheNotReset+"the prefix cache was not emptied (%v); %s", err, prompts)
 	}
 	return err == nil
 }

@@ -7,6 +7,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,6 +55,7 @@ type Step struct {
 	Where       string `json:"where" key:"yes" enum:"local,kubernetes" doc:"local is this machine."`
 	Driver      string `json:"driver" key:"no" enum:"native,aiperf,vllm-bench" doc:"What will measure; it must be there."`
 	DriverPath  string `json:"driver_path" key:"no" doc:"Path of that tool, if it is neither in the home nor on the PATH."`
+	Version     string `json:"driver_version" key:"no" doc:"The version that the cells want of it; another one is refused before the first cell. Empty is that of the list of this program, and for a tool without one, whichever is there."`
 	Concurrency int    `json:"concurrency" key:"no" min:"0" doc:"The most requests that will be in flight; 0 is not said."`
 }
 
@@ -72,14 +74,22 @@ func (s *Step) Standing() bool { return true }
 func (s *Step) Close(context.Context, string) error { return nil }
 
 // Open checks the machine.
-func (s *Step) Open(_ context.Context, env *steps.Env) (steps.Live, error) {
+func (s *Step) Open(ctx context.Context, env *steps.Env) (steps.Live, error) {
 	live := steps.Live{"where": s.Where}
 	if s.Driver != native {
 		found, err := s.find(env.Campaign.Home)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", err, steps.ErrPermanent)
 		}
-		env.Log.Info("driver", "name", s.Driver, "path", found.Path, "from", found.From)
+		version, err := found.Ask(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if want := cmp.Or(s.Version, found.Version); want != "" && version != want {
+			return nil, fmt.Errorf("%s at %s is version %s, and the cells want %s: give driver_version, and the version that measures, in cell_run, as %s, or another driver_path: %w",
+				s.Driver, found.Path, version, want, version, steps.ErrPermanent)
+		}
+		env.Log.Info("driver", "name", s.Driver, "version", version, "path", found.Path, "from", found.From)
 	}
 	if err := loadgen.Fits(s.Concurrency); err != nil {
 		return nil, fmt.Errorf("this machine cannot have %d requests in flight: %w: %w", s.Concurrency, err, steps.ErrPermanent)

@@ -27,7 +27,7 @@ func open(t *testing.T, s *Step) (steps.Live, error) {
 
 func TestOpen(t *testing.T) {
 	tool := filepath.Join(t.TempDir(), "aiperf")
-	if err := os.WriteFile(tool, []byte("#!/bin/sh\n"), 0o755); err != nil {
+	if err := os.WriteFile(tool, []byte("#!/bin/sh\necho aiperf 0.13.0\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", t.TempDir())
@@ -38,6 +38,8 @@ func TestOpen(t *testing.T) {
 		{func(*Step) {}, ""},
 		{func(s *Step) { s.Concurrency = 100 }, ""},
 		{func(s *Step) { s.Driver, s.DriverPath = "aiperf", tool }, ""},
+		{func(s *Step) { s.Driver, s.DriverPath, s.Version = "aiperf", tool, "0.12.0" }, "aiperf at " + tool + " is version 0.13.0, and the cells want 0.12.0"},
+		{func(s *Step) { s.Driver, s.DriverPath, s.Version = "vllm-bench", tool, "0.13.0" }, ""},
 		{func(s *Step) { s.Driver = "aiperf" }, "aiperf is neither in the home nor on the PATH; install it: pipeline tools install aiperf"},
 		{func(s *Step) { s.Driver = "vllm-bench" }, "vllm-bench is neither in the home nor on the PATH; "},
 		{func(s *Step) { s.Concurrency = 1 << 40 }, "this machine cannot have 1099511627776 requests in flight: 1099511627776 connections need "},
