@@ -2,6 +2,7 @@ package prom
 
 import (
 	"bytes"
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -111,6 +112,7 @@ func TestOldNames(t *testing.T) {
 	old := parse(t, `vllm:gpu_cache_usage_perc{model_name="m"} 0.5
 vllm:gpu_prefix_cache_hit_rate{model_name="m"} 0.75
 vllm:num_requests_running{model_name="m"} 3
+vllm:avg_generation_throughput_toks_per_s{model_name="m"} 120.5
 `)
 	r := Begin(old)
 	r.Sample(old)
@@ -120,6 +122,15 @@ vllm:num_requests_running{model_name="m"} 3
 	}
 	if s.PrefixHitRate == nil || *s.PrefixHitRate != 0.75 || !strings.Contains(s.Names["prefix_hit_rate"], "since the start") {
 		t.Errorf("hit rate %v by %q", deref(s.PrefixHitRate), s.Names["prefix_hit_rate"])
+	}
+	if s.GenerationTold == nil || *s.GenerationTold != 120.5 || s.Names["generation_tps_told"] != "vllm:avg_generation_throughput_toks_per_s" {
+		t.Errorf("generation rate %v by %q", deref(s.GenerationTold), s.Names["generation_tps_told"])
+	}
+	// The four metrics of the reference, as they stood.
+	for _, states := range []map[string]float64{s.Before, s.After} {
+		if want := map[string]float64{"vllm:gpu_cache_usage_perc": 0.5, "vllm:gpu_prefix_cache_hit_rate": 0.75, "vllm:num_requests_running": 3, "vllm:avg_generation_throughput_toks_per_s": 120.5}; !maps.Equal(states, want) {
+			t.Errorf("states %v, want %v", states, want)
+		}
 	}
 	want := []string{"prompt_tokens", "generation_tokens", "requests_ok", "preemptions", "waiting_mean", "waiting_max"}
 	if !slices.Equal(s.Missing, want) {

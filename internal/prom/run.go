@@ -37,6 +37,8 @@ func gauges() []metric {
 		{field: "kv_usage", names: []string{"vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"}, fold: maximum},
 		{field: "running", names: []string{"vllm:num_requests_running"}, fold: sum, added: true},
 		{field: "waiting", names: []string{"vllm:num_requests_waiting"}, fold: sum, added: true},
+		// Gone with V1, whose counter of tokens gives the rate of any span.
+		{field: "generation_rate", names: []string{"vllm:avg_generation_throughput_toks_per_s"}, fold: sum},
 		// A rate since the server's start, not over the run: used only where there are no counters.
 		{field: "prefix_hit_rate", names: []string{"vllm:prefix_cache_hit_rate", "vllm:gpu_prefix_cache_hit_rate"}, fold: maximum,
 			keep: func(s Sample) bool { return s.Value >= 0 }}, // V0 says -1 for "not known"
@@ -74,6 +76,8 @@ type Run struct {
 	counters map[string]*counter
 	looks    []map[string]look  // the gauges of each sample, by field
 	start    map[string]float64 // process_start_time_seconds by labels
+	before   map[string]float64 // see states
+	after    map[string]float64
 	restart  bool
 
 	gauges  map[string]*gauge // what the looks say, at the end
@@ -100,7 +104,7 @@ type gauge struct {
 
 // Begin takes the snapshot before the load.
 func Begin(before Snapshot) *Run {
-	r := &Run{counters: map[string]*counter{}, start: byLabels(before.samples[startTime])}
+	r := &Run{counters: map[string]*counter{}, start: byLabels(before.samples[startTime]), before: states(before)}
 	for _, m := range counters() {
 		if v, ok := m.read(before); ok {
 			r.counters[m.field] = &counter{name: v.name, first: v.value, last: v.value, seen: v.parts}
@@ -140,6 +144,7 @@ func (r *Run) Trim() {
 // End takes the snapshot after the load, and returns what all of them say.
 func (r *Run) End(after Snapshot) *perf.Server {
 	r.count(after)
+	r.after = states(after)
 	r.gauges, r.samples = map[string]*gauge{}, len(r.looks)
 	for _, looks := range r.looks {
 		for field, v := range looks {
@@ -185,6 +190,18 @@ func (r *Run) count(s Snapshot) {
 			r.restart = true
 		}
 	}
+}
+
+// states are what the metrics of a snapshot stand at, by the names that the
+// server has for them.
+func states(s Snapshot) map[string]float64 {
+	out := map[string]float64{}
+	for _, m := range slices.Concat(counters(), gauges()) {
+		if v, ok := m.read(s); ok && finite(v.value) {
+			out[v.name] = v.value
+		}
+	}
+	return out
 }
 
 // A reading is a metric in one snapshot.

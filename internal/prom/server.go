@@ -10,7 +10,7 @@ import (
 // answered for stands in Missing, with the reason where it is another one than
 // that no known metric was there.
 func (r *Run) server() *perf.Server {
-	s := &perf.Server{Samples: r.samples, Names: map[string]string{}}
+	s := &perf.Server{Samples: r.samples, Names: map[string]string{}, Before: r.before, After: r.after}
 	s.PromptTokens = r.difference(s, "prompt_tokens")
 	s.GenerationTokens = r.difference(s, "generation_tokens")
 	s.RequestsOK = r.difference(s, "requests_ok")
@@ -20,6 +20,9 @@ func (r *Run) server() *perf.Server {
 	_, s.KVUsageMax = r.gauge(s, "kv_usage", "kv_usage_max")
 	s.RunningMean, s.RunningMax = r.gauge(s, "running", "running_mean", "running_max")
 	s.WaitingMean, s.WaitingMax = r.gauge(s, "waiting", "waiting_mean", "waiting_max")
+	if r.gauges["generation_rate"] != nil { // of V0 alone: that V1 has none is nothing missing
+		s.GenerationTold, _ = r.gauge(s, "generation_rate", "generation_tps_told")
+	}
 	return s
 }
 

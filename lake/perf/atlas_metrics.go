@@ -132,6 +132,7 @@ var clientColumns = []Column{
 var serverColumns = []Column{
 	{"server_prompt_tokens", Double, GroupServer, "tokens", "Input tokens the server counted.", false, false},
 	{"server_generation_tokens", Double, GroupServer, "tokens", "Output tokens the server counted.", false, false},
+	{"server_generation_tps", Double, GroupServer, "tokens/s", "Output tokens the server counted, a second of the measured load.", false, false},
 	{"server_requests_ok", Double, GroupServer, "requests", "Requests the server finished.", false, false},
 	{"preemptions", Bigint, GroupServer, "", "Sequences put back for want of KV blocks.", false, false},
 	{"prefix_hit_rate", Double, GroupServer, "", "Prefix cache hits over queries, in tokens, 0 to 1.", false, false},

@@ -502,6 +502,7 @@ func (b *rowBuilder) server(s *Server) {
 	}
 	b.SetFloatOf("server_prompt_tokens", s.PromptTokens)
 	b.SetFloatOf("server_generation_tokens", s.GenerationTokens)
+	b.SetFloatOf("server_generation_tps", s.GenerationTPS)
 	b.SetFloatOf("server_requests_ok", s.RequestsOK)
 	if s.Preemptions != nil {
 		b.SetInt("preemptions", int64(math.Round(*s.Preemptions)))

@@ -199,17 +199,21 @@ type Client struct {
 // Server is what the server's own counters say of the run, as differences
 // between a scrape before and one after. A nil field was not told.
 type Server struct {
-	PromptTokens     *float64          `json:"prompt_tokens,omitempty"`
-	GenerationTokens *float64          `json:"generation_tokens,omitempty"`
-	RequestsOK       *float64          `json:"requests_ok,omitempty"`
-	Preemptions      *float64          `json:"preemptions,omitempty"`
-	PrefixHitRate    *float64          `json:"prefix_hit_rate,omitempty"` // hits / queries, in tokens
-	KVUsageMax       *float64          `json:"kv_usage_max,omitempty"`    // 0 to 1, over the samples of the run
-	RunningMean      *float64          `json:"running_mean,omitempty"`
-	RunningMax       *float64          `json:"running_max,omitempty"`
-	WaitingMean      *float64          `json:"waiting_mean,omitempty"`
-	WaitingMax       *float64          `json:"waiting_max,omitempty"`
-	Samples          int               `json:"samples"`           // scrapes during the run
-	Names            map[string]string `json:"names,omitempty"`   // which metric name answered for which field
-	Missing          []string          `json:"missing,omitempty"` // fields no known metric answered for
+	PromptTokens     *float64           `json:"prompt_tokens,omitempty"`
+	GenerationTokens *float64           `json:"generation_tokens,omitempty"`
+	RequestsOK       *float64           `json:"requests_ok,omitempty"`
+	Preemptions      *float64           `json:"preemptions,omitempty"`
+	PrefixHitRate    *float64           `json:"prefix_hit_rate,omitempty"` // hits / queries, in tokens
+	KVUsageMax       *float64           `json:"kv_usage_max,omitempty"`    // 0 to 1, over the samples of the run
+	RunningMean      *float64           `json:"running_mean,omitempty"`
+	RunningMax       *float64           `json:"running_max,omitempty"`
+	WaitingMean      *float64           `json:"waiting_mean,omitempty"`
+	WaitingMax       *float64           `json:"waiting_max,omitempty"`
+	GenerationTPS    *float64           `json:"generation_tps,omitempty"`      // GenerationTokens a second of the measured load
+	GenerationTold   *float64           `json:"generation_tps_told,omitempty"` // mean of the rate that an engine of vLLM V0 tells itself
+	Before           map[string]float64 `json:"before,omitempty"`              // what the metrics stood at before the load, by the names the server has for them
+	After            map[string]float64 `json:"after,omitempty"`               // and after it
+	Samples          int                `json:"samples"`                       // scrapes during the run
+	Names            map[string]string  `json:"names,omitempty"`               // which metric name answered for which field
+	Missing          []string           `json:"missing,omitempty"`             // fields no known metric answered for
 }

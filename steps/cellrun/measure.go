@@ -249,6 +249,7 @@ func (c *cell) assess(l *load, n counts, meter *meter) (*perf.Measurement, error
 	if meter.server != nil || m.Server == nil {
 		m.Server = meter.server
 	}
+	c.generationRate(&m, l)
 	c.doubts = append(c.doubts, meter.doubts...)
 	m.Doubts = append(m.Doubts, perf.ReconcileCounts(n.answered+l.beside.answered, n.tokens+l.beside.tokens, meter.server)...)
 	c.judgeCache(&m)
@@ -256,6 +257,19 @@ func (c *cell) assess(l *load, n counts, meter *meter) (*perf.Measurement, error
 		c.rootCause(&m)
 	}
 	return &m, nil
+}
+
+// generationRate is what the server generated a second, by its own count, where
+// that is of the measured load alone.
+func (c *cell) generationRate(m *perf.Measurement, l *load) {
+	seconds := l.end.Sub(l.start).Seconds()
+	switch s := m.Server; {
+	case s == nil || s.GenerationTokens == nil || seconds <= 0:
+	case l.warmupToo && c.step.Warmup > 0:
+		s.Missing = append(s.Missing, "generation_tps: the counters hold the warm-up too")
+	default:
+		s.GenerationTPS = new(*s.GenerationTokens / seconds)
+	}
 }
 
 // lower makes a full measurement a part, for the reasons given.
