@@ -48,7 +48,10 @@ func newPattern(text string) (pattern, error) {
 	if len(p.names) == 0 {
 		return p, fmt.Errorf("%q has no part such as {config} or {concurrency} in it", text)
 	}
-	p.re = regexp.MustCompile("^" + re.String() + "$") // of quoted and of fixed parts
+	var err error
+	if p.re, err = regexp.Compile("^" + re.String() + "$"); err != nil { // it is too long, or no UTF-8
+		return p, fmt.Errorf("%.80q: %w", text, err)
+	}
 	return p, nil
 }
 
