@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // hfConfig is the part of a HuggingFace config.json that decides cost. Other
@@ -99,6 +100,9 @@ func (c *hfConfig) check() error {
 	if err := c.checkSizes(); err != nil {
 		return err
 	}
+	if !slices.Contains(covered(), c.ModelType) {
+		return fmt.Errorf("model_type %q is not covered: its layers may cost otherwise than any of %s", c.ModelType, strings.Join(covered(), ", "))
+	}
 	if c.LayerTypes != nil && len(c.LayerTypes) != c.Layers {
 		return fmt.Errorf("layer_types has %d entries for %d layers", len(c.LayerTypes), c.Layers)
 	}
@@ -108,6 +112,15 @@ func (c *hfConfig) check() error {
 		}
 	}
 	return nil
+}
+
+// covered lists the model types whose layers are what the formulas say: gated
+// MLPs or experts of three matrices, GQA or MLA on every layer, and no expert,
+// gate or recurrent state beside them. Another type may have all fields that
+// are read here and still cost something else (shared experts under a name of
+// their own, linear attention, an MLP of two matrices), so it is refused.
+func covered() []string {
+	return []string{"deepseek_v3", "deepseek_v32", "glm_moe_dsa", "gpt_oss", "kimi_k2", "llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe"}
 }
 
 // checkSizes bounds every dimension, so that no product of them overflows and
@@ -227,6 +240,10 @@ func (c *hfConfig) addGQA(p *parts, q quantMap, prefix string) {
 	switch c.ModelType {
 	case "gpt_oss":
 		p.add("attn", h, BF16) // attention sinks
+	case "qwen2":
+		if !c.AttentionBias { // its config has no such field, and the biases of q, k and v
+			p.add("attn", h*hd+2*k*hd, BF16)
+		}
 	case "qwen3", "qwen3_moe":
 		p.add("norm", 2*hd, BF16) // q_norm and k_norm
 	}

@@ -150,9 +150,13 @@ func (s *settled) shape(lib *Library) (*Shape, error) {
 	case label == "":
 		s.note("quant is unknown: the weights are taken as %s has them (%s)", shape.Name, main)
 		return shape, nil
-	case !known:
-		s.note("quant %s names no number format: the weights are taken as %s has them (%s)", label, shape.Name, main)
+	case !known && (shape.QuantMap == QuantSidecar || shape.QuantMap == QuantInline):
+		// A format name without a width, such as compressed-tensors: the map of
+		// the checkpoint itself says what each part is.
+		s.note("quant %s names no number format: the weights are taken as the quant map of %s has them (%s)", label, shape.Name, main)
 		return shape, nil
+	case !known:
+		return nil, fmt.Errorf("SOL_QUANT: quant %s names no number format that is known, and the shape %s has no quant map: name the shape of the checkpoint that was served, or give its config.json", label, shape.Name)
 	case format == main || format == FP8 && main == FP8Block:
 		return shape, nil
 	case main == BF16:

@@ -36,6 +36,7 @@ func TestDeploymentOfSetting(t *testing.T) {
 		{"weight-only fp4", map[string]string{"ceiling_key": "h200_sm90"}, "8 1 TP8 DP1 EP1 fp8 bf16", ""},
 		{"math as told", map[string]string{"mma_dtype": "bf16"}, "8 1 TP8 DP1 EP1 fp8 bf16", ""},
 		{"a disputed peak", map[string]string{"ceiling_key": "b300_sm103"}, "8 1 TP8 DP1 EP1 fp8 fp4", "CEIL_NULL: b300_sm103.dense_tflops.fp4 is null"},
+		{"a label that is no format, and no map", map[string]string{"model_shape": "llama-3.1-70b", "quant": "gptq"}, "SOL_QUANT: quant gptq names no number format", ""},
 		{"another checkpoint", map[string]string{"quant": "fp8"}, "SOL_QUANT: quant is fp8, and the shape glm-5.1-nvfp4 is nvfp4", ""},
 		{"no shape", map[string]string{"model_shape": "unknown"}, "SOL_NO_SHAPE: the setting names no model_shape", ""},
 		{"another shape", map[string]string{"model_shape": "gpt-9"}, "SOL_NO_SHAPE", ""},

@@ -229,7 +229,7 @@ func TestDeployRefusals(t *testing.T) {
 }
 
 func TestParseShapeRefusals(t *testing.T) {
-	good := `"num_hidden_layers":2,"hidden_size":64,"intermediate_size":128,"vocab_size":1000,"max_position_embeddings":4096,"num_attention_heads":4`
+	good := `"model_type":"llama","num_hidden_layers":2,"hidden_size":64,"intermediate_size":128,"vocab_size":1000,"max_position_embeddings":4096,"num_attention_heads":4`
 	for _, c := range []struct{ config, quant, want string }{
 		{`{`, "", "config.json"},
 		{`{}`, "", "num_hidden_layers"},
@@ -237,6 +237,9 @@ func TestParseShapeRefusals(t *testing.T) {
 		{`{` + good + `,"layer_types":["full_attention"]}`, "", "1 entries for 2 layers"},
 		{`{` + good + `,"layer_types":["full_attention","linear_attention"]}`, "", `"linear_attention" is not covered`},
 		{`{` + good + `,"kv_lora_rank":16}`, "", "q_lora_rank"},
+		{strings.Replace(`{`+good+`}`, "llama", "gemma2", 1), "", `model_type "gemma2" is not covered`},
+		{strings.Replace(`{`+good+`}`, "llama", "qwen2_moe", 1), "", `model_type "qwen2_moe" is not covered`},
+		{strings.Replace(`{`+good+`}`, `"model_type":"llama",`, "", 1), "", `model_type "" is not covered`},
 		{`{` + good + `,"num_experts":8}`, "", "num_experts_per_tok"},
 		{`{` + good + `,"num_experts":8,"num_experts_per_tok":9}`, "", "9 of 8 experts"},
 		{`{` + good + `,"quantization_config":{"quant_method":"gptq"}}`, "", `"gptq" is not covered`},
@@ -254,6 +257,18 @@ func TestParseShapeRefusals(t *testing.T) {
 	}
 	if _, err := ParseShape("x", []byte(`{`+good+`}`), nil); err != nil {
 		t.Errorf("the plain config is refused: %v", err)
+	}
+}
+
+// Qwen2.5-7B has 7,615,616,512 parameters, by its model card 7.61B.
+func TestQwen2(t *testing.T) {
+	s, err := ParseShape("qwen2.5-7b", []byte(`{"model_type":"qwen2","num_hidden_layers":28,"hidden_size":3584,"intermediate_size":18944,"vocab_size":152064,
+		"max_position_embeddings":32768,"num_attention_heads":28,"num_key_value_heads":4,"tie_word_embeddings":false,"sliding_window":131072,"use_sliding_window":false}`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.TotalParams(); got != 7_615_616_512 {
+		t.Errorf("%d parameters", got)
 	}
 }
 

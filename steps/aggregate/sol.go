@@ -412,6 +412,12 @@ func (f *floorRow) judge(d *sol.Deployment, l sol.Load) {
 			worst, of = v, name
 		}
 	}
+	// Prefill and decode in one step, each at its own limit: nothing passes that.
+	if most, ok := f.Float("ceiling_output_tps_per_gpu_overlap"); ok && most > 0 {
+		if out, ok := f.Float("output_tps_per_gpu"); ok && 100*out/most > worst {
+			worst, of = 100*out/most, "ceiling_output_tps_per_gpu_overlap"
+		}
+	}
 	if worst > 100 {
 		why := fmt.Sprintf("SOL_OVER: %.0f %% of ceiling %s at B_eff=%.3g (%s): footprint, quant map or batch is wrong; %%SoL is withheld",
 			worst, f.Text("sol_bandwidth_key"), l.Batch, of)

@@ -132,6 +132,11 @@ func TestFloorsWithheld(t *testing.T) {
 		{"scaled time", 14.7304, setting("serve_args", `{"sim_time_scale":"0.1"}`), "SOL_TIME_SCALE: the simulation ran at time_scale 0.1", false, false},
 		{"real time", 14.7304, setting("serve_args", `{"sim_time_scale":"1"}`), "", true, true},
 		{"faster than light", 7.0, nil, "SOL_OVER: 105 % of ceiling h100_sm90.hbm3_tbps at B_eff=64", true, false},
+		// 640 tok/s are half of what decode allows, and 80 prompts a second of 16,000
+		// tokens, each of which takes 240 TFLOP and more of the 989 TFLOP/s.
+		{"more prompts than light", 100, func(m *perf.Measurement) {
+			m.Summary.ISL, m.Summary.OSL, m.Summary.TTFT = flat(16000), flat(8), flat(4000)
+		}, "SOL_OVER: ", true, false},
 		{"as fast as light", 7.3653, nil, "AGG_OVERLAP", true, true},
 		{"a first token too soon", 14.7304, func(m *perf.Measurement) { m.Summary.TTFT = flat(10) }, "SOL_OVER_TTFT", true, true},
 		{"no TPOT", 14.7304, func(m *perf.Measurement) { m.Summary.TPOT, m.Summary.EffectiveBatch = nil, nil }, "SOL_NO_BATCH", false, false},
