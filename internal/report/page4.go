@@ -220,6 +220,8 @@ func width(share float64) string { return strconv.FormatFloat(100*share, 'f', 2,
 // profileBars shows the time of the GPUs by category, where a profiler told it.
 func profileBars(rows []perf.Row) []bar {
 	var bars []bar
+	var names []string // of all bars, so that a category has one colour
+	var shares []map[string]float64
 	for _, r := range rows {
 		profile, _ := r.Extra()["profile"].(map[string]any)
 		time, _ := profile["gpu_time"].(map[string]any)
@@ -233,13 +235,22 @@ func profileBars(rows []perf.Row) []bar {
 		if of != "" {
 			b.Note += ", of " + of
 		}
-		for i, e := range list {
+		own := map[string]float64{}
+		for _, e := range list {
 			c, _ := e.(map[string]any)
 			name, _ := c["name"].(string)
-			part, _ := c["share"].(float64)
-			b.Parts = append(b.Parts, barPart{Name: name, Text: fmt.Sprintf("%s %.0f %%", name, 100*part), Width: width(part), Hue: i % 8})
+			own[name], _ = c["share"].(float64)
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
 		}
-		bars = append(bars, b)
+		bars, shares = append(bars, b), append(shares, own)
+	}
+	for i := range bars {
+		for hue, name := range names {
+			part := shares[i][name]
+			bars[i].Parts = append(bars[i].Parts, barPart{Name: name, Text: fmt.Sprintf("%s %.0f %%", name, 100*part), Width: width(part), Hue: hue % 8})
+		}
 	}
 	return bars
 }

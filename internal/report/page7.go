@@ -334,7 +334,7 @@ func (p *page7) answer(candidates []candidate) {
 			text += " (" + why + ")"
 		}
 		p.HBM = append(p.HBM, page7Answer{c.name, text})
-		ampere = ampere || strings.HasPrefix(c.rows[0].ComputeCap, "8.")
+		ampere = ampere || slices.Contains([]string{"8.0", "8.6", "8.7"}, c.rows[0].ComputeCap)
 	}
 	if len(candidates) == 0 {
 		none := page7Answer{Text: "not answered: no decode cell is a full answer"}
@@ -343,7 +343,7 @@ func (p *page7) answer(candidates []candidate) {
 	}
 	p.HBMNotes = []string{fmt.Sprintf("NVIDIA gives about %.0f%% as the most that DRAM activity reaches in practice.", 100*practicalHBM)}
 	if ampere {
-		p.HBMNotes = append(p.HBMNotes, fmt.Sprintf("On Ampere and Ada the metric itself tops out there, so that %.0f%% is %.0f%% of what can be reached.", 100*roofline.HBMThreshold, 100*roofline.HBMThreshold/practicalHBM))
+		p.HBMNotes = append(p.HBMNotes, fmt.Sprintf("On Ampere the metric itself tops out there, so that %.0f%% is %.0f%% of what can be reached.", 100*roofline.HBMThreshold, 100*roofline.HBMThreshold/practicalHBM))
 	}
 	s := roofline.Sharding(curves)
 	p.Sharding = page7Answer{Text: s.Text}

@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"pipeline/internal/roofline"
 	"pipeline/internal/sol"
@@ -267,15 +268,20 @@ func (im *importing) sweep(ctx context.Context) (*roofline.Sweep, error) {
 }
 
 // ceilings keeps the figures that page 7 draws, by key path. One that sources
-// dispute is left out, and so is one that the file does not have.
+// dispute is left out, and noted; one that the file does not have is no figure
+// of this GPU.
 func (im *importing) ceilings() {
 	paths := []string{im.gpu.BandwidthPath, im.gpu.Key + ".hbm_tbps_clocked"}
 	for _, dtype := range []string{"bf16", "fp8", "fp4"} {
 		paths = append(paths, im.gpu.Key+".dense_tflops."+dtype)
 	}
 	for _, path := range paths {
-		if v, err := im.lib.Ceilings.Lookup(path); err == nil {
+		v, err := im.lib.Ceilings.Lookup(path)
+		switch {
+		case err == nil:
 			im.out.Ceilings[path] = v
+		case strings.HasPrefix(err.Error(), "CEIL_NULL"):
+			im.note(err.Error())
 		}
 	}
 }
