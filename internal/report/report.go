@@ -59,10 +59,11 @@ type Status struct {
 
 // A ClaimStatus is a claim that was declared, and what became of it.
 type ClaimStatus struct {
-	Claim   string    `json:"claim"`
-	Tier    perf.Tier `json:"tier"`
-	Outcome string    `json:"outcome"` // load by load
-	Why     []string  `json:"why"`     // it is a draft
+	Claim   string           `json:"claim"`
+	Tier    perf.Tier        `json:"tier"`    // how much what was found may be relied on
+	Status  perf.ClaimStatus `json:"status"`  // whether it is what was claimed
+	Outcome string           `json:"outcome"` // load by load
+	Why     []string         `json:"why"`     // it is a draft
 }
 
 // Counts counts the rows of cells, means apart.

@@ -26,9 +26,24 @@ type gateLine struct {
 }
 
 type claimLine struct {
-	Text, Stamp, Outcome string
-	Reached              bool
-	Why                  []string
+	Text, Stamp, Class, Outcome string
+	Why                         []string
+}
+
+// stamp is what stands beside a claim, and its colour: that it is a draft, or
+// whether the verdict upholds it.
+func stamp(c ClaimStatus) (text, class string) {
+	switch {
+	case c.Tier != perf.TierVerdict:
+		return strings.ToUpper(string(c.Tier)), "PARTIAL"
+	case c.Status == perf.ClaimUpheld:
+		class = "FULL"
+	case c.Status == perf.ClaimRefuted:
+		class = "FAILED"
+	default:
+		class = "PARTIAL"
+	}
+	return strings.ToUpper("verdict: " + string(c.Status)), class
 }
 
 func (v *view) verdict() verdict {
@@ -38,7 +53,8 @@ func (v *view) verdict() verdict {
 		out.Refusals = append(out.Refusals, gateLine{Code: g.Code, Cells: v.someCells(g.Cells), All: strings.Join(g.Cells, "\n"), Text: g.Text, Do: g.Do})
 	}
 	for _, c := range v.status.Claims {
-		out.Claims = append(out.Claims, claimLine{c.Claim, strings.ToUpper(string(c.Tier)), c.Outcome, c.Tier == perf.TierVerdict, c.Why})
+		text, class := stamp(c)
+		out.Claims = append(out.Claims, claimLine{c.Claim, text, class, c.Outcome, c.Why})
 	}
 	cells := map[string][]string{}
 	var order []string

@@ -58,7 +58,7 @@ func newView(in Input) *view {
 		v.status.TierWhy = append(v.status.TierWhy, g.String())
 	}
 	for _, c := range in.Review.Claims {
-		v.status.Claims = append(v.status.Claims, ClaimStatus{c.Text, c.Tier, c.Outcome, whyDraft(c)})
+		v.status.Claims = append(v.status.Claims, ClaimStatus{c.Text, c.Tier, c.Status, c.Outcome, whyDraft(c)})
 	}
 	v.status.Headline = v.headlines()
 	v.status.SoL = v.solStatus()

@@ -41,6 +41,7 @@ type ClaimReview struct {
 	Claim
 	Text       string      `json:"text"`
 	Tier       Tier        `json:"tier"`
+	Status     ClaimStatus `json:"status"`
 	Outcome    string      `json:"outcome"` // what was found, load by load
 	Refusals   []Refusal   `json:"refusals"`
 	Comparison *Comparison `json:"comparison,omitempty"`
@@ -48,10 +49,59 @@ type ClaimReview struct {
 	own []Refusal // those that are of the claim alone
 }
 
+// A ClaimStatus says whether what was found is what was claimed. The tier says
+// how much that may be relied on: a claim may be refuted by a verdict.
+type ClaimStatus string
+
+// The statuses.
+const (
+	ClaimUpheld   ClaimStatus = "upheld"   // it wins at every load; of a level: it was measured in every cell
+	ClaimPartly   ClaimStatus = "partly"   // it wins at some loads, and not at all
+	ClaimRefuted  ClaimStatus = "refuted"  // the other wins at some loads, and it at none
+	ClaimTie      ClaimStatus = "tie"      // no one wins
+	ClaimUntested ClaimStatus = "untested" // there is no load at which it could be told
+)
+
+// status sums up the loads of a comparison.
+func (c *Comparison) status() ClaimStatus {
+	loads, found := 0, map[Outcome]int{}
+	for _, p := range c.Pairs {
+		for _, f := range p.Findings {
+			loads++
+			found[f.Outcome]++
+		}
+	}
+	switch {
+	case loads == 0:
+		return ClaimUntested
+	case found[WinsA] == loads:
+		return ClaimUpheld
+	case found[WinsA] > 0:
+		return ClaimPartly
+	case found[WinsB] > 0:
+		return ClaimRefuted
+	case found[Tie] == loads:
+		return ClaimTie
+	}
+	return ClaimUntested
+}
+
+// unmeasured names the loads at which a cell does not have the metric in every
+// trial.
+func unmeasured(side Side, m Metric) []string {
+	var out []string
+	for i := range side.Cells {
+		if _, ok := side.Cells[i].Sample(m); !ok {
+			out = append(out, loadText(&side.Cells[i]))
+		}
+	}
+	return out
+}
+
 // reviewClaim passes a claim through its gates. What was found about its cells
 // holds for the claim too.
 func reviewClaim(claim Claim, tests int, cells []Cell, r *Review) ClaimReview {
-	out := ClaimReview{Claim: claim, Text: claim.String(), Tier: TierVerdict, Refusals: []Refusal{}}
+	out := ClaimReview{Claim: claim, Text: claim.String(), Tier: TierVerdict, Status: ClaimUntested, Refusals: []Refusal{}}
 	m, ok := claim.Cites()
 	if !ok {
 		out.own = []Refusal{{Code: "V04", Text: fmt.Sprintf("%s: no metric %q", out.Text, claim.Metric), Do: "cite a column of atlas_v1 that is a metric"}}
@@ -66,11 +116,16 @@ func reviewClaim(claim Claim, tests int, cells []Cell, r *Review) ClaimReview {
 	if claim.Over == "" {
 		out.Refusals = append(out.Refusals, ofCampaign(r.Refusals)...)
 		out.Outcome = levels(a, m)
+		if missing := unmeasured(a, m); len(missing) > 0 {
+			add("V01", "measure it in every trial (goodput needs an slo), or claim another", "no number of %s stands behind it at %s", m.Name, strings.Join(missing, "; "))
+		} else if len(a.Cells) > 0 {
+			out.Status = ClaimUpheld
+		}
 	} else {
 		sides = append(sides, claim.Over)
 		b := SideOf(claim.Over, claim.Over, cells)
 		out.Comparison = Compare(a, b, CompareOptions{Across: claim.Across, Metrics: []Metric{m}, Tests: tests, Matrix: cells})
-		out.Outcome = outcomes(out.Comparison)
+		out.Outcome, out.Status = outcomes(out.Comparison), out.Comparison.status()
 		for _, f := range out.Comparison.own {
 			add(f.Code, f.Do, "%s", f.Text)
 		}

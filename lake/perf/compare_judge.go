@@ -3,6 +3,7 @@ package perf
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,7 +17,8 @@ func (c *Comparison) judge(a, b Side, o CompareOptions) {
 		c.own = append(c.own, Refusal{Code: code, Text: fmt.Sprintf(format, args...), Do: do})
 	}
 	c.gates(add)
-	matrixBehind(o.Across, o.Matrix, add)
+	matrixBehind(c.compared(o.Across), o.Matrix, add)
+	c.own = append(c.own, c.untested()...)
 	config := ""
 	if len(b.Cells) > 0 {
 		config = b.Cells[0].Config
@@ -53,6 +55,10 @@ func (c *Comparison) gates(add func(code, do, format string, args ...any)) {
 		}
 		add("V10", do, "%s", c.Refused)
 	}
+	if c.Refused == "" && len(c.Residue) > 0 {
+		add("V10", "declare it under across, or make the settings alike",
+			"settings differ in %s too, which is not what is compared; that was allowed, and what wins may win by it", strings.Join(c.Residue, ", "))
+	}
 	var few []string
 	places := map[string]bool{}
 	for _, p := range c.Pairs {
@@ -79,10 +85,33 @@ func (c *Comparison) gates(add func(code, do, format string, args ...any)) {
 	}
 }
 
+// compared returns the fields that the comparison is on: what was declared, and
+// what differs.
+func (c *Comparison) compared(across []string) []string {
+	fields := slices.Clone(across)
+	for _, p := range c.Pairs {
+		fields = unique(fields, slices.Sorted(maps.Keys(p.Differs)))
+	}
+	return fields
+}
+
+// untested refuses what has no number behind it.
+func (c *Comparison) untested() []Refusal {
+	var out []Refusal
+	for _, p := range c.Pairs {
+		for _, f := range p.Findings {
+			if f.Outcome == Untested {
+				out = append(out, Refusal{Code: "V01", Metric: f.Metric, Text: fmt.Sprintf("%s can't be compared at %s: %s", f.Name, p.Load, f.Why), Do: "measure it on both sides, in every trial"})
+			}
+		}
+	}
+	return out
+}
+
 // matrixFields are those whose winner is known to change with the load, so
 // that one cell of a comparison says nothing in general.
 func matrixFields() []string {
-	return []string{"quant", "quant_map", "kv_cache_dtype", "mma_dtype", "model", "engine", "attention_backend", "moe_backend", "all2all_backend"}
+	return []string{"quant", "quantization", "quant_map", "kv_cache_dtype", "dtype", "mma_dtype", "model", "engine", "attention_backend", "moe_backend", "all2all_backend"}
 }
 
 // MatrixStreams are the concurrencies that a claim on a number format or a
@@ -92,8 +121,8 @@ func MatrixStreams() []int64 { return []int64{1, 16, 64, 256} }
 var rootCause = regexp.MustCompile(`\(EngineCore[^)]*pid=\d+\)[^;\n]*`)
 
 // matrixBehind is V14.
-func matrixBehind(across []string, cells []Cell, add func(code, do, format string, args ...any)) {
-	if !slices.ContainsFunc(across, func(f string) bool { return slices.Contains(matrixFields(), f) }) {
+func matrixBehind(compared []string, cells []Cell, add func(code, do, format string, args ...any)) {
+	if !slices.ContainsFunc(compared, func(f string) bool { return slices.Contains(matrixFields(), strings.TrimPrefix(f, "serve_args.")) }) {
 		return
 	}
 	var configs, missing []string

@@ -104,6 +104,12 @@ func TestResidueIsRefusedOrTold(t *testing.T) {
 	if x := Compare(a, b, o); x.Refused != "" || !slices.Equal(x.Residue, []string{"max_num_seqs"}) || len(x.Pairs[0].Findings) != 1 {
 		t.Errorf("it is refused or silent: %+v", x)
 	}
+	// What was allowed is no verdict, and the whole matrix is asked for what differs.
+	x = Compare(a, b, CompareOptions{AllowResidue: true})
+	codes := codesOf(x.Refusals)
+	if x.Tier != TierDraft || !slices.Contains(codes, "V10") || !slices.Contains(codes, "V14") {
+		t.Errorf("a comparison with a residue is a %s: %v", x.Tier, codes)
+	}
 	// What follows from the parallelism is compared with it.
 	tp4 := side(t, "tp4", func(m *Measurement) {
 		m.Setting["tp"], m.Setting["gpu_count"], m.Setting["parallel_strategy"], m.Setting["gpu_uuids"] = "4", "4", "tp4", "GPU-a"

@@ -240,6 +240,9 @@ func TestClaims(t *testing.T) {
 	if want := "nvfp4 at c=1, c=16; fp8 at c=64, c=256"; r.Claims[0].Outcome != want {
 		t.Errorf("the outcome is %q, want %q", r.Claims[0].Outcome, want)
 	}
+	if r.Claims[0].Status != ClaimPartly || r.Claims[1].Status != ClaimUpheld {
+		t.Errorf("the claims are %s and %s", r.Claims[0].Status, r.Claims[1].Status)
+	}
 	if !strings.Contains(r.Claims[1].Outcome, "(n=4) at c=1, ISL 1000, OSL 100") {
 		t.Errorf("the levels are %q", r.Claims[1].Outcome)
 	}
@@ -255,6 +258,9 @@ func TestClaims(t *testing.T) {
 			Claim{About: AboutDecodeLatency, Metric: "output_tps_per_gpu", Config: "fp8"}},
 		{"TTFT from TPOT", "V04", "it cites median TPOT, ms, which is about decode latency; use median TTFT, ms", campaign(4, 1, 16, 64, 256), Claim{About: AboutTTFT, Metric: "headline_tpot_ms", Config: "fp8"}},
 		{"an undeclared difference", "V10", "settings differ in model, quant", campaign(4, 1, 16, 64, 256), Claim{About: AboutDecodeLatency, Config: "nvfp4", Over: "fp8"}},
+		{"a level that no number stands behind", "V01", "no number of goodput, requests/s stands behind it at c=1, ISL 1000, OSL 100; c=16", campaign(4, 1, 16, 64, 256), Claim{About: AboutGoodput, Config: "fp8"}},
+		{"a comparison that no number stands behind", "V01", "goodput, requests/s can't be compared at c=1, ISL 1000, OSL 100: not measured on both sides", campaign(4, 1, 16, 64, 256),
+			Claim{About: AboutGoodput, Config: "nvfp4", Over: "fp8", Across: []string{"quant"}}},
 		{"no such configuration", "V01", "there is no configuration int8", campaign(4, 1, 16, 64, 256), Claim{About: AboutThroughput, Config: "int8"}},
 	} {
 		r := review(c.rows, c.claim)
@@ -268,6 +274,36 @@ func TestClaims(t *testing.T) {
 	}
 	if r := review(campaign(3, 1, 16, 64, 256), level); r.Tier != TierVerdict {
 		t.Errorf("three trials are not enough for a level: %v", r.Refusals)
+	}
+}
+
+// A claim that is false is not stamped as true, however good its evidence.
+func TestClaimStatus(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		faster map[int]float64 // of A, by concurrency
+		want   ClaimStatus
+	}{
+		{"wins everywhere", map[int]float64{1: 1.3, 16: 1.3}, ClaimUpheld},
+		{"wins, and ties", map[int]float64{1: 1.3, 16: 1}, ClaimPartly},
+		{"wins, and loses", map[int]float64{1: 1.3, 16: 0.8}, ClaimPartly},
+		{"loses everywhere", map[int]float64{1: 0.8, 16: 0.8}, ClaimRefuted},
+		{"ties, and loses", map[int]float64{1: 1, 16: 0.8}, ClaimRefuted},
+		{"ties", map[int]float64{1: 1, 16: 1}, ClaimTie},
+	} {
+		var rows []Row
+		for n, faster := range c.faster {
+			rows = append(rows, goodTrials("fast", n, 4, faster, func(m *Measurement) { m.Setting["max_num_seqs"] = "512" })...)
+			rows = append(rows, goodTrials("slow", n, 4, 1, nil)...)
+		}
+		r := ReviewRows(withMeans(rows), Terms{Baseline: Baseline{Name: "slow", Config: "slow"}, Claims: []Claim{{About: AboutThroughput, Config: "fast", Over: "slow", Across: []string{"max_num_seqs"}}}})
+		if got := r.Claims[0]; got.Status != c.want || got.Tier != TierVerdict {
+			t.Errorf("%s: it is %s (%s), want %s: %v", c.name, got.Status, got.Tier, c.want, got.Refusals)
+		}
+	}
+	none := ReviewRows(withMeans(goodTrials("fp8", 16, 3, 1, nil)), Terms{Claims: []Claim{{About: AboutGoodput, Config: "fp8"}}})
+	if got := none.Claims[0].Status; got != ClaimUntested {
+		t.Errorf("a claim without a number is %s", got)
 	}
 }
 
