@@ -24,7 +24,7 @@ type page7 struct {
 	Peak        []page7Answer
 	HBM         []page7Answer
 	HBMNotes    []string
-	Sharding    page7Answer
+	Sharding    []page7Answer // one of each group of candidates that are alike
 	Targets     []targetRow
 	EqualLoad   []targetRow
 	Roofline    []figure
@@ -46,8 +46,8 @@ type page7 struct {
 type page7Answer struct{ Of, Text string }
 
 type targetRow struct {
-	At, Outcome string
-	Entries     []string
+	Of, At, Outcome string
+	Entries         []string
 }
 
 type decodeRow struct {
@@ -70,6 +70,7 @@ type sweptRow struct {
 	perf.Row
 	roofline.RowExtra
 	candidate string
+	group     string // what it may be compared within
 }
 
 func axesOfRow(r perf.Row) map[string]string {
@@ -110,6 +111,9 @@ func sweptRows(rows []perf.Row) []sweptRow {
 		s.candidate = candidateOf(axes, s.RowExtra)
 		out = append(out, s)
 	}
+	for _, kind := range []string{roofline.Decode, roofline.Prefill} {
+		tellApart(out, kind)
+	}
 	return out
 }
 
@@ -133,6 +137,91 @@ func candidateOf(axes map[string]string, x roofline.RowExtra) string {
 		}
 	}
 	return strings.Join(parts, " ")
+}
+
+// alike are the fields in which candidates must agree to be compared: the work,
+// and what it ran on. Which deployment does the work best is the question.
+var alike = []string{"model", "hardware", "cache_mode", "api", "dataset", "shared_prefix", "range_ratio", "isl", "osl"}
+
+// deploying are the fields that make another candidate, where names by
+// coordinates do not tell them apart; deployingAlso are looked at only if none
+// of those differ, since they follow from them.
+var (
+	deploying = []string{
+		"model_shape", "model_revision", "quant", "kv_cache_dtype", "mma_dtype", "spec_method", "spec_tokens",
+		"tp", "dp", "pp", "ep", "dcp", "pcp", "dp_attention", "disagg", "prefill_gpus", "prefill_tp", "prefill_dp", "prefill_ep", "prefill_workers",
+		"decode_gpus", "decode_tp", "decode_dp", "decode_ep", "decode_workers", "kv_transfer",
+		"max_num_seqs", "max_num_batched_tokens", "max_model_len", "gpu_memory_utilization", "cudagraph_mode", "enforce_eager", "async_scheduling",
+		"prefix_caching", "chunked_prefill", "block_size", "attention_backend", "moe_backend", "all2all_backend", "stream_interval", "scheduler", "kv_offload",
+		"engine", "engine_version", "engine_commit", "bench_backend",
+	}
+	deployingAlso = []string{"gpu_count", "node_count", "quant_map", "config_sha256", "image_digest", "image", "serve_args", "engine_version_observed", "cuda", "driver", "nccl", "torch"}
+)
+
+// tellApart gives each row of a kind its group, and puts into its name the
+// fields of the setting in which rows of one name differ.
+func tellApart(rows []sweptRow, kind string) {
+	var own []*sweptRow
+	byName := map[string][]perf.Setting{}
+	var all []perf.Setting
+	for i := range rows {
+		r := &rows[i]
+		if r.Kind != kind {
+			continue
+		}
+		own = append(own, r)
+		if r.valid() { // others may not have learned their setting
+			s := r.Fields()
+			all = append(all, s)
+			byName[r.candidate] = append(byName[r.candidate], s)
+		}
+	}
+	grouping := differing(all, alike)
+	if slices.Contains(grouping, "isl") != slices.Contains(grouping, "osl") { // a shape is both
+		grouping = slices.DeleteFunc(grouping, func(f string) bool { return f == "isl" || f == "osl" })
+		grouping = append(grouping, "isl", "osl")
+	}
+	if kind == roofline.Prefill { // compared by input length, along an axis
+		grouping = slices.DeleteFunc(grouping, func(f string) bool { return f == "isl" || f == "osl" })
+	}
+	for _, r := range own {
+		fields, settings := r.Fields(), byName[r.candidate]
+		apart := differing(settings, deploying)
+		if len(apart) == 0 {
+			apart = differing(settings, deployingAlso)
+		}
+		r.group = named(fields, grouping, " ", ", ")
+		if d := named(fields, apart, "=", " "); d != "" {
+			r.candidate += " " + d
+		}
+		if kind == roofline.Prefill && r.group != "" {
+			r.candidate += ", " + r.group
+		}
+	}
+}
+
+// differing are those fields that are not the same in all settings.
+func differing(settings []perf.Setting, fields []string) []string {
+	var out []string
+	for _, f := range fields {
+		if slices.ContainsFunc(settings, func(s perf.Setting) bool { return s[f] != settings[0][f] }) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// named prints fields with their values.
+func named(of map[string]string, fields []string, is, between string) string {
+	parts := make([]string, len(fields))
+	for i, f := range fields {
+		name := f
+		if f == "isl" || f == "osl" {
+			name = strings.ToUpper(f)
+		}
+		parts[i] = name + is + cmp.Or(of[f], perf.Unknown)
+	}
+	return strings.Join(parts, between)
 }
 
 // valid reports whether a row may stand in an answer.
@@ -166,9 +255,10 @@ func (s sweptRow) grounded() *roofline.DCGM {
 	return s.DCGM
 }
 
-// A candidate is the sweep of one deployment at one shape of decode.
+// A candidate is the sweep of one deployment at one group of decode cells.
 type candidate struct {
-	name  string
+	name  string // with its group, if there are several
+	group string
 	rows  []sweptRow // decode, valid
 	curve roofline.Curve
 }
@@ -209,7 +299,7 @@ func (v *view) pageRoofline() (*page7, string) {
 	p.Roofline = v.rooflineFigure(candidates, prefills)
 	p.Utilisation = v.utilisationFigure(candidates)
 	p.Prefill = v.prefillFigures(prefills)
-	p.Interactive = v.interactivityFigure(candidates)
+	p.Interactive = v.interactivityFigures(candidates)
 	return p, ""
 }
 
@@ -268,28 +358,38 @@ func sweptShared(rows []sweptRow) map[string]string {
 	return shared
 }
 
-// candidatesOf groups decode cells by deployment and by the shape of their
-// requests, which is named where there are several.
+// candidatesOf groups decode cells by deployment and by what they may be
+// compared within, which is named where there are several.
 func candidatesOf(rows []sweptRow) []candidate {
-	shapes := map[string]bool{}
-	for _, r := range rows {
-		shapes[decodeShape(r)] = true
-	}
 	var out []candidate
 	for _, r := range rows {
-		name := r.candidate
-		if len(shapes) > 1 {
-			name += ", " + decodeShape(r)
-		}
-		i := slices.IndexFunc(out, func(c candidate) bool { return c.name == name })
+		i := slices.IndexFunc(out, func(c candidate) bool { return c.curve.Name == r.candidate && c.group == r.group })
 		if i < 0 {
 			i = len(out)
-			out = append(out, candidate{name: name, curve: roofline.Curve{Name: name}})
+			name := r.candidate
+			if r.group != "" {
+				name += ", " + r.group
+			}
+			out = append(out, candidate{name: name, group: r.group, curve: roofline.Curve{Name: r.candidate}})
 		}
 		c := &out[i]
 		c.rows = append(c.rows, r)
 		c.curve.GPUs = r.gpus()
 		c.curve.Trials = append(c.curve.Trials, r.trial())
+	}
+	return out
+}
+
+// groupsOf splits candidates into those that may be compared with each other.
+func groupsOf(candidates []candidate) [][]candidate {
+	var out [][]candidate
+	for _, c := range candidates {
+		i := slices.IndexFunc(out, func(g []candidate) bool { return g[0].group == c.group })
+		if i < 0 {
+			i = len(out)
+			out = append(out, nil)
+		}
+		out[i] = append(out[i], c)
 	}
 	return out
 }
@@ -324,10 +424,8 @@ const practicalHBM = 0.8
 
 // answer fills the three boxes.
 func (p *page7) answer(candidates []candidate) {
-	var curves []roofline.Curve
 	ampere := false
 	for _, c := range candidates {
-		curves = append(curves, c.curve)
 		p.Peak = append(p.Peak, page7Answer{c.name, c.curve.Peak().Text})
 		text := roofline.HBMText(c.curve.HBM())
 		if why := c.uncounted(); why != "" {
@@ -338,25 +436,36 @@ func (p *page7) answer(candidates []candidate) {
 	}
 	if len(candidates) == 0 {
 		none := page7Answer{Text: "not answered: no decode cell is a full answer"}
-		p.Peak, p.HBM, p.Sharding = []page7Answer{none}, []page7Answer{none}, none
+		p.Peak, p.HBM, p.Sharding = []page7Answer{none}, []page7Answer{none}, []page7Answer{none}
 		return
 	}
 	p.HBMNotes = []string{fmt.Sprintf("NVIDIA gives about %.0f%% as the most that DRAM activity reaches in practice.", 100*practicalHBM)}
 	if ampere {
 		p.HBMNotes = append(p.HBMNotes, fmt.Sprintf("On Ampere the metric itself tops out there, so that %.0f%% is %.0f%% of what can be reached.", 100*roofline.HBMThreshold, 100*roofline.HBMThreshold/practicalHBM))
 	}
-	s := roofline.Sharding(curves)
-	p.Sharding = page7Answer{Text: s.Text}
-	for _, t := range s.Targets {
-		p.Targets = append(p.Targets, newTarget(t, "tok/s/user"))
-	}
-	for _, t := range s.EqualLoad {
-		p.EqualLoad = append(p.EqualLoad, newTarget(t, "sequences a GPU"))
+	for _, group := range groupsOf(candidates) {
+		p.shard(group)
 	}
 }
 
-func newTarget(t roofline.Target, unit string) targetRow {
-	row := targetRow{At: number(t.At) + " " + unit, Outcome: t.Text()}
+// shard answers for candidates that may be compared.
+func (p *page7) shard(group []candidate) {
+	of, curves := group[0].group, make([]roofline.Curve, len(group))
+	for i, c := range group {
+		curves[i] = c.curve
+	}
+	s := roofline.Sharding(curves)
+	p.Sharding = append(p.Sharding, page7Answer{Of: of, Text: s.Text})
+	for _, t := range s.Targets {
+		p.Targets = append(p.Targets, newTarget(of, t, "tok/s/user"))
+	}
+	for _, t := range s.EqualLoad {
+		p.EqualLoad = append(p.EqualLoad, newTarget(of, t, "sequences a GPU"))
+	}
+}
+
+func newTarget(of string, t roofline.Target, unit string) targetRow {
+	row := targetRow{Of: of, At: number(t.At) + " " + unit, Outcome: t.Text()}
 	for _, e := range t.Entries {
 		row.Entries = append(row.Entries, fmt.Sprintf("%s %s", e.Name, number(e.TPSPerGPU)))
 	}
@@ -512,12 +621,35 @@ func (p *page7) tables(candidates []candidate, prefills []sweptRow) {
 	}
 }
 
-// prefillGroups groups prefill cells by candidate and input length.
+// prefillGroups groups prefill cells by candidate, concurrency and input length.
 func prefillGroups(rows []sweptRow) [][]sweptRow {
 	var out [][]sweptRow
+	for _, series := range prefillSeries(rows) {
+		out = append(out, series.groups...)
+	}
+	return out
+}
+
+// A prefillRun is the prefill of a candidate at one concurrency, by input
+// length.
+type prefillRun struct {
+	name   string // with the concurrency, if there are several
+	rows   []sweptRow
+	groups [][]sweptRow
+}
+
+func prefillSeries(rows []sweptRow) []prefillRun {
+	several := len(sweptGroups(rows, sweptRow.concurrency)) > 1
+	var out []prefillRun
 	for _, name := range sweptNames(rows) {
 		own := slices.DeleteFunc(slices.Clone(rows), func(r sweptRow) bool { return r.candidate != name })
-		out = append(out, sweptGroups(own, func(r sweptRow) int { n, _ := r.Int("isl"); return int(n) })...)
+		for _, at := range sweptGroups(own, sweptRow.concurrency) {
+			run := prefillRun{name: name, rows: at, groups: sweptGroups(at, func(r sweptRow) int { n, _ := r.Int("isl"); return int(n) })}
+			if several {
+				run.name += ", " + labelC(at[0])
+			}
+			out = append(out, run)
+		}
 	}
 	return out
 }
@@ -610,11 +742,10 @@ func (v *view) rooflineFigure(candidates []candidate, prefills []sweptRow) []fig
 			rows = append(rows, c.rows...)
 		}
 	}
-	for _, name := range sweptNames(prefills) {
-		own := slices.DeleteFunc(slices.Clone(prefills), func(r sweptRow) bool { return r.candidate != name })
-		if p := sweptPoints(prefillGroups(own), sweptAI, sweptFLOPs, labelISL, "model TFLOP/s/GPU"); len(p) > 0 {
-			all = append(all, chart.Series{Name: name + " prefill, by ISL", Points: p})
-			rows = append(rows, own...)
+	for _, run := range prefillSeries(prefills) {
+		if p := sweptPoints(run.groups, sweptAI, sweptFLOPs, labelISL, "model TFLOP/s/GPU"); len(p) > 0 {
+			all = append(all, chart.Series{Name: run.name + " prefill, by ISL", Points: p})
+			rows = append(rows, run.rows...)
 		}
 	}
 	if len(all) == 0 {
@@ -796,10 +927,9 @@ func (v *view) prefillFigures(prefills []sweptRow) []figure {
 	} {
 		var all []chart.Series
 		low, high := math.Inf(1), 0.0
-		for _, name := range sweptNames(prefills) {
-			own := slices.DeleteFunc(slices.Clone(prefills), func(r sweptRow) bool { return r.candidate != name })
-			if p := sweptPoints(prefillGroups(own), byISL, what.value, noLabel, what.unit); len(p) > 0 {
-				all = append(all, chart.Series{Name: name, Points: p})
+		for _, run := range prefillSeries(prefills) {
+			if p := sweptPoints(run.groups, byISL, what.value, noLabel, what.unit); len(p) > 0 {
+				all = append(all, chart.Series{Name: run.name, Points: p})
 				low, high = min(low, p[0].X), max(high, p[len(p)-1].X)
 			}
 		}
@@ -812,23 +942,28 @@ func (v *view) prefillFigures(prefills []sweptRow) []figure {
 	return out
 }
 
-// interactivityFigure shows what sharding is chosen by.
-func (v *view) interactivityFigure(candidates []candidate) []figure {
-	if len(candidates) < 2 {
-		return nil
-	}
-	var all []chart.Series
-	for _, c := range candidates {
-		if p := sweptPoints(c.at(), sweptColumn("headline_tps_per_user"), sweptColumn("output_tps_per_gpu"), labelC, "output tok/s/GPU"); len(p) > 0 {
-			all = append(all, chart.Series{Name: c.name, Points: p})
+// interactivityFigures show what sharding is chosen by, for each group of
+// candidates that may be compared.
+func (v *view) interactivityFigures(candidates []candidate) []figure {
+	var out []figure
+	for i, group := range groupsOf(candidates) {
+		var all []chart.Series
+		for _, c := range group {
+			if p := sweptPoints(c.at(), sweptColumn("headline_tps_per_user"), sweptColumn("output_tps_per_gpu"), labelC, "output tok/s/GPU"); len(p) > 0 {
+				all = append(all, chart.Series{Name: c.curve.Name, Points: p})
+			}
 		}
+		if len(all) < 2 {
+			continue
+		}
+		c := chart.Chart{
+			ID: "sharding", Title: "Candidates at equal speed of a user",
+			X: chart.Axis{Label: "median tok/s/user"}, Y: chart.Axis{Label: "output tok/s/GPU", Log: true}, Series: all,
+		}
+		if of := group[0].group; of != "" {
+			c.ID, c.Title = fmt.Sprintf("sharding-%d", i+1), c.Title+": "+of
+		}
+		out = append(out, v.figure(c, 640, "Between two cells of a candidate the logarithm of tok/s/GPU is taken as straight; beyond them nothing is said."))
 	}
-	if len(all) < 2 {
-		return nil
-	}
-	c := chart.Chart{
-		ID: "sharding", Title: "Candidates at equal speed of a user",
-		X: chart.Axis{Label: "median tok/s/user"}, Y: chart.Axis{Label: "output tok/s/GPU", Log: true}, Series: all,
-	}
-	return []figure{v.figure(c, 640, "Between two cells of a candidate the logarithm of tok/s/GPU is taken as straight; beyond them nothing is said.")}
+	return out
 }

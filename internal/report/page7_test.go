@@ -201,3 +201,110 @@ func TestRooflinePageOmitted(t *testing.T) {
 		t.Errorf("page 7 is %+v", p)
 	}
 }
+
+// sweptPair are two decode cells on each of 8 and 4 GPUs, in settings that
+// differ by what is given, with no coordinates but those of the sweep.
+func sweptPair(t *testing.T, cells []roofline.Cell, differ ...[2]string) []sweptRow {
+	t.Helper()
+	lib, err := sol.BuiltinLibrary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if differ == nil {
+		differ = [][2]string{{"dataset", "synthetic"}}
+	}
+	var rows []perf.Row
+	for _, d := range differ {
+		for _, tp := range []int{8, 4} {
+			setting := perf.Setting{
+				"model": "zai-org/GLM-5.1-FP8", "model_shape": "glm-5.1-fp8", "hardware": "B200", "ceiling_key": "b200_sm100", "quant": "fp8", "kv_cache_dtype": "fp8",
+				"tp": fmt.Sprint(tp), "dp": "1", "pp": "1", "gpu_count": fmt.Sprint(tp), "cache_mode": "cold",
+			}
+			setting[d[0]] = d[1]
+			for _, c := range cells {
+				setting["isl"], setting["osl"] = fmt.Sprint(c.ISL), fmt.Sprint(c.OSL)
+				deployment, _, err := lib.Deployment(setting)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := sweptSampleRow(t, lib, deployment, setting, tp, c)
+				r.SetJSON("axes", map[string]string{"roofline": c.Kind})
+				rows = append(rows, r)
+			}
+		}
+	}
+	return sweptRows(rows)
+}
+
+func decodeCells(isls ...int) (cells []roofline.Cell) {
+	for _, isl := range isls {
+		for _, c := range []int{4, 64} {
+			cells = append(cells, roofline.Cell{Kind: roofline.Decode, C: c, ISL: isl, OSL: 512, Trial: 1})
+		}
+	}
+	return cells
+}
+
+// Candidates are compared with each other only at one shape, and on one GPU,
+// model and state of the cache.
+func TestRooflineComparesAlike(t *testing.T) {
+	for name, c := range map[string]struct {
+		rows   []sweptRow
+		groups []string
+	}{
+		"alike":      {sweptPair(t, decodeCells(1024)), []string{""}},
+		"shape":      {sweptPair(t, decodeCells(1024, 8192)), []string{"ISL 1024, OSL 512", "ISL 8192, OSL 512"}},
+		"cache mode": {sweptPair(t, decodeCells(1024), [2]string{"cache_mode", "cold"}, [2]string{"cache_mode", "warm"}), []string{"cache_mode cold", "cache_mode warm"}},
+		"hardware":   {sweptPair(t, decodeCells(1024), [2]string{"hardware", "B200"}, [2]string{"hardware", "GB200"}), []string{"hardware B200", "hardware GB200"}},
+		"model":      {sweptPair(t, decodeCells(1024), [2]string{"model", "a/a"}, [2]string{"model", "b/b"}), []string{"model a/a", "model b/b"}},
+	} {
+		p := &page7{}
+		p.answer(candidatesOf(c.rows))
+		var groups []string
+		for _, a := range p.Sharding {
+			groups = append(groups, a.Of)
+		}
+		if fmt.Sprint(groups) != fmt.Sprint(c.groups) {
+			t.Errorf("%s: compared within %q, want %q", name, groups, c.groups)
+		}
+		for _, row := range append(p.Targets, p.EqualLoad...) {
+			if len(row.Entries) > 2 {
+				t.Errorf("%s: compares %q", name, row.Entries)
+			}
+		}
+	}
+}
+
+// Deployments that no coordinate tells apart are told apart by their setting:
+// first by what decides it, and by the rest only where that is the same.
+func TestRooflineTellsDeploymentsApart(t *testing.T) {
+	for field, values := range map[string][2]string{"max_num_seqs": {"64", "128"}, "serve_args": {`["-a"]`, `["-b"]`}} {
+		candidates := candidatesOf(sweptPair(t, decodeCells(1024), [2]string{field, values[0]}, [2]string{field, values[1]}))
+		var names []string
+		for _, c := range candidates {
+			names = append(names, c.name)
+		}
+		want := []string{"tp8 kv fp8 " + field + "=" + values[0], "tp4 kv fp8 " + field + "=" + values[0], "tp8 kv fp8 " + field + "=" + values[1], "tp4 kv fp8 " + field + "=" + values[1]}
+		if fmt.Sprint(names) != fmt.Sprint(want) {
+			t.Errorf("candidates %q, want %q", names, want)
+		}
+	}
+}
+
+// Prefill of one length at two concurrencies is two measurements.
+func TestPrefillByConcurrency(t *testing.T) {
+	var cells []roofline.Cell
+	for _, c := range []int{1, 4} {
+		for _, isl := range []int{1024, 4096} {
+			cells = append(cells, roofline.Cell{Kind: roofline.Prefill, C: c, ISL: isl, OSL: 1, Trial: 1})
+		}
+	}
+	rows := sweptPair(t, cells)
+	groups := prefillGroups(rows)
+	if len(groups) != 8 {
+		t.Errorf("%d groups of prefill, want 8", len(groups))
+	}
+	if runs := prefillSeries(rows); len(runs) != 4 || runs[0].name != "tp8 kv fp8, c=1" || runs[1].name != "tp8 kv fp8, c=4" {
+		t.Errorf("runs of prefill %+v", runs)
+	}
+}
