@@ -149,8 +149,12 @@ func place(r Row) string {
 
 func gateVariation(c *Cell, _ []Cell) ([]Refusal, string) {
 	var out []Refusal
+	var missing []string
 	for _, m := range LevelMetrics() {
 		s, ok := c.Sample(m)
+		if !ok {
+			missing = append(missing, m.Name)
+		}
 		if !ok || s.N() < 2 {
 			continue
 		}
@@ -161,6 +165,9 @@ func gateVariation(c *Cell, _ []Cell) ([]Refusal, string) {
 			out = append(out, f...)
 		}
 	}
+	if len(missing) > 0 && len(c.Trials) > 0 {
+		return out, "not every trial has " + strings.Join(missing, " and ")
+	}
 	return out, ""
 }
 
@@ -169,15 +176,15 @@ func gateWindow(c *Cell, _ []Cell) ([]Refusal, string) {
 		return nil, ""
 	}
 	var why []string
-	longest := math.Inf(1)
-	share := math.Inf(1)
+	longest, share, told := math.Inf(1), math.Inf(1), true
 	for _, r := range c.Trials {
 		s, ok := r.Float("steady_s")
 		if r.Text("headline_window") != "steady" || !ok {
 			s = 0
 		}
 		longest = min(longest, s)
-		if part, ok := r.Float("steady_share"); ok {
+		part, ok := r.Float("steady_share")
+		if told = told && ok; ok {
 			share = min(share, part)
 		}
 	}
@@ -191,7 +198,10 @@ func gateWindow(c *Cell, _ []Cell) ([]Refusal, string) {
 	case longest < MinSteadyS:
 		why = append(why, fmt.Sprintf("steady window %.3g s < %.0f s", longest, MinSteadyS))
 	}
-	if share < SteadyShare {
+	switch {
+	case longest > 0 && !told:
+		why = append(why, "what share of the requests ended inside the steady window is not known")
+	case share < SteadyShare:
 		why = append(why, fmt.Sprintf("%.0f %% of the requests ended inside the steady window (need %.0f %%)", 100*share, 100*SteadyShare))
 	}
 	if len(why) == 0 {
@@ -239,9 +249,7 @@ func gateDisturbed(c *Cell, _ []Cell) ([]Refusal, string) {
 		if cause := physicalCause(r); cause != "" {
 			why = append(why, trialName(r)+": "+cause)
 		}
-		if r.IsNull("throttle_mask") && r.Extra()["dcgm"] == nil {
-			grounded = false
-		}
+		grounded = grounded && clocksTold(r)
 	}
 	if len(why) > 0 {
 		return refuse("run these trials again, with the GPUs to themselves and at their clocks", "%s", strings.Join(why, "; ")), ""
@@ -252,18 +260,35 @@ func gateDisturbed(c *Cell, _ []Cell) ([]Refusal, string) {
 	return nil, ""
 }
 
+// clocksTold reports whether samples say why clocks were what they were: a
+// report of DCGM may have been made, and its check of them not.
+func clocksTold(r Row) bool {
+	if !r.IsNull("throttle_mask") {
+		return true
+	}
+	dcgm, _ := r.Extra()["dcgm"].(map[string]any)
+	checks, _ := dcgm["checks"].(map[string]any)
+	status, ran := checks["DC12"].(string)
+	return ran && status != notChecked
+}
+
+// notChecked is the status of a check of DCGM samples that had none to go by.
+const notChecked = "not checked"
+
 func gateErrors(c *Cell, _ []Cell) ([]Refusal, string) {
-	var why []string
+	var why, missing []string
 	for _, r := range c.Others {
 		if r.Text("status") != string(Full) {
 			why = append(why, fmt.Sprintf("%s is %s: %s", trialName(r), r.Text("status"), cmp.Or(r.Text("status_reason"), "no reason was given")))
 		}
 	}
 	for _, r := range c.Trials {
-		if share, ok := r.Float("error_rate"); ok && share > MaxErrorShare {
+		share, okE := r.Float("error_rate")
+		if share > MaxErrorShare {
 			why = append(why, fmt.Sprintf("%s: %.1f %% of the requests failed (limit %.0f %%)", trialName(r), 100*share, 100*MaxErrorShare))
 		}
-		if differ, ok := r.Float("osl_mismatch_pct"); ok && differ > MaxOSLMismatch {
+		differ, okL := r.Float("osl_mismatch_pct")
+		if differ > MaxOSLMismatch {
 			why = append(why, fmt.Sprintf("%s: outputs are %.0f %% longer or shorter than asked (limit %.0f %%)", trialName(r), differ, MaxOSLMismatch))
 		}
 		asked, okA := r.Int("num_prompts")
@@ -272,11 +297,26 @@ func gateErrors(c *Cell, _ []Cell) ([]Refusal, string) {
 		if okA && okC && completed+failed < asked {
 			why = append(why, fmt.Sprintf("%s: %d of %d prompts were sent", trialName(r), completed+failed, asked))
 		}
+		switch {
+		case !okE && !okC:
+			why = append(why, trialName(r)+": whether requests failed is not known")
+		case !okE:
+			missing = unique(missing, []string{"what share of the requests failed"})
+		case !okC || !okA:
+			missing = unique(missing, []string{"whether all prompts were answered"})
+		}
+		if !okL {
+			missing = unique(missing, []string{"whether outputs are as long as asked"})
+		}
+	}
+	unchecked := ""
+	if len(missing) > 0 {
+		unchecked = "nothing tells " + strings.Join(missing, ", nor ")
 	}
 	if len(why) == 0 {
-		return nil, ""
+		return nil, unchecked
 	}
-	return refuse("mend the cause and run again: what is FULL is reused", "%s", strings.Join(why, "; ")), ""
+	return refuse("mend the cause and run again: what is FULL is reused", "%s", strings.Join(why, "; ")), unchecked
 }
 
 func gateContext(c *Cell, _ []Cell) ([]Refusal, string) {
@@ -443,8 +483,11 @@ func cacheMismatch(r Row, hit float64, known bool) string {
 // same configuration: more streams never make each of them faster.
 func gateMonotone(c *Cell, all []Cell) ([]Refusal, string) {
 	high, ok := c.mean("headline_tpot_ms")
-	if !ok || c.concurrency() == 0 {
+	switch {
+	case len(c.Trials) == 0 || c.concurrency() == 0: // more of an open loop's requests are no more streams
 		return nil, ""
+	case !ok:
+		return nil, "not every trial has median TPOT, ms"
 	}
 	worst := ""
 	least := MonotoneTPOT

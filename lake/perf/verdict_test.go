@@ -107,6 +107,8 @@ func TestGates(t *testing.T) {
 		{"a short window", "V05", "steady window 21 s < 60 s", set(func(r Row) { r.SetFloat("steady_s", 21) })},
 		{"no window", "V05", "there is no steady window", set(func(r Row) { r.SetText("headline_window", "full") })},
 		{"a small window", "V05", "50 % of the requests", set(func(r Row) { r.SetFloat("steady_share", 0.5) })},
+		{"a window of an unknown share", "V05", "what share of the requests ended inside the steady window is not known", set(func(r Row) { r.Clear("steady_share") })},
+		{"errors unknown", "V08", "trial 1: whether requests failed is not known", set(func(r Row) { r.Clear("error_rate"); r.Clear("completed") })},
 		{"drift", "V06", "trial 1: output throughput still rose (drift)", set(func(r Row) { r.SetText("steady_class", Drift) })},
 		{"slowdown", "V06", "fell", set(func(r Row) { r.SetText("steady_class", Slowdown) })},
 		{"steadiness unknown", "V06", "trial 1: whether throughput was steady is not known", set(func(r Row) { r.SetText("steady_class", "") })},
@@ -208,6 +210,39 @@ func TestUnchecked(t *testing.T) {
 	}
 	if want := []string{"V07", "V11", "V12", "V13"}; !slices.Equal(codes, want) {
 		t.Errorf("unchecked are %v, want %v", codes, want)
+	}
+}
+
+// A column that a gate asks for and that is not there is named.
+func TestUncheckedColumns(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(r Row)
+		want   []string
+	}{
+		{"all is there", func(Row) {}, nil},
+		{"no TPOT", func(r Row) { r.Clear("headline_tpot_ms") }, []string{"V03: not every trial has median TPOT, ms", "V15: not every trial has median TPOT, ms"}},
+		{"no TTFT", func(r Row) { r.Clear("headline_ttft_ms") }, []string{"V03: not every trial has median TTFT, ms"}},
+		{"no error rate", func(r Row) { r.Clear("error_rate") }, []string{"V08: nothing tells what share of the requests failed"}},
+		{"no count, no lengths", func(r Row) { r.Clear("completed"); r.Clear("osl_mismatch_pct") }, []string{"V08: nothing tells whether all prompts were answered, nor whether outputs are as long as asked"}},
+		{"DCGM without the reasons of clocks", func(r Row) {
+			r.Clear("throttle_mask")
+			r.SetJSON("extra_json", map[string]any{"dcgm": map[string]any{"checks": map[string]any{"DC01": "pass", "DC12": "not checked"}}})
+		}, []string{"V07: no DCGM samples tell of throttling, XIDs or neighbours"}},
+		{"DCGM with them", func(r Row) {
+			r.Clear("throttle_mask")
+			r.SetJSON("extra_json", map[string]any{"dcgm": map[string]any{"checks": map[string]any{"DC12": "pass"}}})
+		}, nil},
+	} {
+		rows := goodTrials("fp8", 16, 3, 1, nil)
+		c.change(rows[1])
+		review := ReviewRows(withMeans(rows), Terms{Baseline: Baseline{Name: "fp8", Config: "fp8"}})
+		if got := review.Cells[0].Unchecked; !slices.Equal(got, c.want) {
+			t.Errorf("%s: unchecked are %q, want %q", c.name, got, c.want)
+		}
+		if review.Tier != TierVerdict {
+			t.Errorf("%s: it is refused: %v", c.name, review.Refusals)
+		}
 	}
 }
 
