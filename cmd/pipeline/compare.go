@@ -46,7 +46,7 @@ loads and metrics, and an effect beyond 2 % and twice the variation (docs/verdic
 or not significance-tested.
 
 Exit codes: 0 compared, 1 could not be read, or worse than the tolerances with --regression, 2 refused, or
-compared with gaps, 3 usage.`,
+compared with gaps (with --regression: a tolerance that there was no number for), 3 usage.`,
 		Example: `  pipeline compare glm-nvfp4/tp8 glm-fp8/tp8 --across quant
   pipeline compare glm-fp8/fp8-tp4 glm-fp8/fp8-tp8 --across tp
   pipeline compare .pipeline/out/glm-fp8/atlas/atlas.json/fp8-tp8 production/fp8-tp8 --regression`,
@@ -57,7 +57,7 @@ compared with gaps, 3 usage.`,
 	cmd.Flags().BoolVar(&f.allowResidue, "allow-residue", false, "compare although settings differ in other fields too, and print them")
 	cmd.Flags().StringSliceVar(&f.metrics, "metric", nil, "columns to compare (default output_tps_per_gpu, headline_tpot_ms, headline_ttft_ms)")
 	cmd.Flags().BoolVar(&f.regression, "regression", false, "fail (exit 1) where A is worse than B beyond the tolerances")
-	cmd.Flags().StringVar(&f.tolerance, "tolerance", "ttft=5,throughput=3,prefix_hit=2", "how much worse A may be: percent, percent, percentage points")
+	cmd.Flags().StringVar(&f.tolerance, "tolerance", "ttft=5,throughput=3,prefix_hit=2", "how much worse A may be: percent, percent, percentage points; off: not tested")
 	return cmd
 }
 
@@ -65,6 +65,7 @@ compared with gaps, 3 usage.`,
 type compared struct {
 	*perf.Comparison
 	Regressions []string `json:"regressions,omitempty"`
+	Untested    []string `json:"regressions_untested,omitempty"` // tolerances that there were no numbers for
 }
 
 func (a *app) compare(ctx context.Context, nameA, nameB string, f compareFlags) error {
@@ -112,7 +113,7 @@ func (a *app) compare(ctx context.Context, nameA, nameB string, f compareFlags) 
 	}
 	for i := range out {
 		if f.regression {
-			out[i].Regressions = out[i].Comparison.Regressions(tolerances)
+			out[i].Regressions, out[i].Untested = out[i].Comparison.Regressions(tolerances)
 		}
 	}
 	return a.reportCompared(out, gaps)
@@ -142,10 +143,11 @@ func (a *app) reportCompared(out []compared, gaps []string) error {
 			a.printf("gap: %s\n", g)
 		}
 	}
-	var worse, refused []string
+	var worse, refused, untested []string
 	incomplete := len(gaps) > 0
 	for _, c := range out {
 		worse = append(worse, c.Regressions...)
+		untested = append(untested, c.Untested...)
 		if c.Refused != "" {
 			refused = append(refused, c.Refused)
 		}
@@ -157,6 +159,9 @@ func (a *app) reportCompared(out []compared, gaps []string) error {
 			"--across FIELD declares what is compared, --allow-residue compares all the same and prints what differs")}
 	case len(worse) > 0:
 		return failed(fmt.Errorf("worse than the baseline: %s", strings.Join(worse, "; ")))
+	case len(untested) > 0:
+		return &exitError{exitGaps, hint(fmt.Errorf("no regression was found, and not all was tested: %s", strings.Join(untested, "; ")),
+			"measure it on both sides, or leave it out: --tolerance prefix_hit=off")}
 	case incomplete:
 		return &exitError{exitGaps, nil}
 	}
@@ -282,6 +287,9 @@ func printComparison(w io.Writer, c compared) {
 	}
 	for _, r := range c.Regressions {
 		fmt.Fprintln(w, "REGRESSION:", r)
+	}
+	for _, u := range c.Untested {
+		fmt.Fprintln(w, "NOT TESTED for a regression:", u)
 	}
 	fmt.Fprintf(w, "tier: %s\n", strings.ToUpper(string(c.Tier)))
 	for _, g := range perf.GroupRefusals(c.Comparison.Refusals) {

@@ -63,6 +63,9 @@ func tableRow(ts *testscript.TestScript, f []string) perf.Row {
 		setting[name] = value
 	}
 	at := func(s string) *perf.Dist {
+		if s == "-" {
+			return nil
+		}
 		v := number(s)
 		return &perf.Dist{N: 700, Mean: v, Min: v, P50: v, P90: v, P95: v, P99: v, Max: v}
 	}

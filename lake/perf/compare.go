@@ -75,6 +75,8 @@ type Pair struct {
 	Differs     map[string][2]string `json:"differs"` // field: what A and B have
 	Findings    []Finding            `json:"findings"`
 	a, b        *Cell
+
+	reviewA, reviewB CellReview
 }
 
 // A Level is a metric over the trials of one cell.
@@ -138,6 +140,10 @@ func Compare(a, b Side, o CompareOptions) *Comparison {
 		o.Matrix = slices.Concat(a.Cells, b.Cells)
 	}
 	c.match(a, b)
+	for i := range c.Pairs {
+		p := &c.Pairs[i]
+		p.reviewA, p.reviewB = reviewCell(p.a, a.Cells), reviewCell(p.b, b.Cells)
+	}
 	c.compare(o)
 	c.judge(a, b, o)
 	return c
@@ -156,7 +162,7 @@ func (c *Comparison) compare(o CompareOptions) {
 	c.Tests = max(o.Tests, len(c.Pairs)*len(o.Metrics))
 	for i := range c.Pairs {
 		for _, m := range o.Metrics {
-			c.Pairs[i].Findings = append(c.Pairs[i].Findings, findingOf(m, c.Pairs[i].a, c.Pairs[i].b))
+			c.Pairs[i].Findings = append(c.Pairs[i].Findings, c.Pairs[i].finding(m))
 		}
 	}
 	c.conclude()
@@ -346,6 +352,17 @@ func loadText(c *Cell) string {
 	return text
 }
 
+// finding is that of a metric, unless one of its levels is not physical.
+func (p *Pair) finding(m Metric) Finding {
+	f := findingOf(m, p.a, p.b)
+	for _, side := range []struct{ name, why string }{{"A", p.reviewA.suspect(m)}, {"B", p.reviewB.suspect(m)}} {
+		if side.why != "" {
+			return Finding{Metric: f.Metric, Name: f.Name, A: f.A, B: f.B, Outcome: Untested, Why: side.name + " is suspect, and can win nothing: " + side.why}
+		}
+	}
+	return f
+}
+
 // findingOf measures how a metric differs, and does not yet say who wins.
 func findingOf(m Metric, a, b *Cell) Finding {
 	f := Finding{Metric: m.Column, Name: m.Name, Outcome: Untested}
@@ -357,8 +374,8 @@ func findingOf(m Metric, a, b *Cell) Finding {
 		return f
 	}
 	f.Needed = 100 * max(LeastEffect, EffectSpreads*finite(x.CV()), EffectSpreads*finite(y.CV()))
-	if !(x.Mean() > 0 && y.Mean() > 0) {
-		f.Why = "a level is not above zero"
+	if v := min(slices.Min(x.values), slices.Min(y.values)); !(v > 0) {
+		f.Why = fmt.Sprintf("a trial has %.4g, and ratios are of what is above zero", v)
 		return f
 	}
 	if r, ok := stat.RatioOf(x.values, y.values, 1-CompareAlpha); ok {
@@ -414,7 +431,7 @@ func concludeAll(findings []*Finding, tests int) {
 			p[i] = *f.P
 		}
 		if f.P != nil {
-			f.Detectable = pct(f.ratio.Detectable(CompareAlpha/float64(max(1, tests)), ComparePower))
+			f.Detectable = detectable(f.ratio, tests)
 		}
 	}
 	for i, adjusted := range stat.Holm(p, tests) {
@@ -422,6 +439,16 @@ func concludeAll(findings []*Finding, tests int) {
 			f.conclude(adjusted)
 		}
 	}
+}
+
+// detectable is nil where the trials are too few and too unlike for it to be
+// told: with less than two degrees of freedom it has no bound that is of use.
+func detectable(r stat.Ratio, tests int) *float64 {
+	v := r.Detectable(CompareAlpha/float64(max(1, tests)), ComparePower)
+	if r.DF < 2 || math.IsNaN(v) || math.IsInf(v, 0) {
+		return nil
+	}
+	return pct(v)
 }
 
 func (f *Finding) conclude(adjusted float64) {

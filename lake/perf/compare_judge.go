@@ -25,8 +25,8 @@ func (c *Comparison) judge(a, b Side, o CompareOptions) {
 	}
 	c.own = append(c.own, baselineRefusals(Baseline{Name: b.Name, Config: config}, b.Cells)...)
 	for _, p := range c.Pairs {
-		c.cellRefusals(a, p.a, p.Load, o.Metrics)
-		c.cellRefusals(b, p.b, p.Load, o.Metrics)
+		c.cellRefusals(a.Name, p.reviewA, p.Load, o.Metrics)
+		c.cellRefusals(b.Name, p.reviewB, p.Load, o.Metrics)
 	}
 	c.Refusals = append(c.Refusals, c.own...)
 	slices.SortFunc(c.Refusals, func(x, y Refusal) int {
@@ -38,10 +38,10 @@ func (c *Comparison) judge(a, b Side, o CompareOptions) {
 }
 
 // cellRefusals adds what a cell lacks for a level of the metrics.
-func (c *Comparison) cellRefusals(side Side, cell *Cell, load string, metrics []Metric) {
-	for _, f := range reviewCell(cell, side.Cells).Refusals {
+func (c *Comparison) cellRefusals(side string, review CellReview, load string, metrics []Metric) {
+	for _, f := range review.Refusals {
 		if f.Metric == "" || slices.ContainsFunc(metrics, func(m Metric) bool { return m.Column == f.Metric }) {
-			f.Cell = side.Name + " at " + load
+			f.Cell = side + " at " + load
 			c.Refusals = append(c.Refusals, f)
 		}
 	}

@@ -1,6 +1,7 @@
 package perf
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -16,7 +17,7 @@ func side(t *testing.T, config string, change func(*Measurement), levels map[int
 		for i, v := range values {
 			r := goodTrial(config, c, i+1, 1, change)
 			r.SetFloat("output_tps_per_gpu", v)
-			r.SetFloat("headline_tpot_ms", 1000/v)
+			r.SetFloat("headline_tpot_ms", 1000*float64(c)/v)
 			rows = append(rows, r)
 		}
 	}
@@ -119,6 +120,104 @@ func TestResidueIsRefusedOrTold(t *testing.T) {
 	}
 	if x := Compare(a, side(t, "fp8", nil, map[int][]float64{64: {1, 2}}), onQuant); !strings.Contains(x.Refused, "no load in common") {
 		t.Errorf("different loads are compared: %q", x.Refused)
+	}
+}
+
+// A cell that is not physical wins nothing, and what rests on it is a draft.
+func TestSuspectWinsNothing(t *testing.T) {
+	a := append(goodTrials("a", 16, 4, 1.3, nvfp4), goodTrials("a", 64, 4, 1.3, nvfp4)...)
+	b := append(goodTrials("b", 16, 4, 1, nil), goodTrials("b", 64, 4, 1, nil)...)
+	for _, r := range a[4:] {
+		r.SetFloat("pct_sol_tpot", 131)
+	}
+	compare := func() *Comparison {
+		return Compare(SideOf("a", "a", Cells(withMeans(a))), SideOf("b", "b", Cells(withMeans(b))), CompareOptions{Across: []string{"quant"}})
+	}
+	x := compare()
+	for _, f := range x.Pairs[0].Findings[:2] {
+		if f.Outcome != WinsA {
+			t.Errorf("at c=16 %s is %q (%s)", f.Name, f.Outcome, f.Why)
+		}
+	}
+	for _, f := range x.Pairs[1].Findings {
+		if f.Outcome != Untested || f.Effect != nil || !strings.Contains(f.Why, "A is suspect, and can win nothing: V12: SOL_OVER") {
+			t.Errorf("at c=64 %s is %q (%s)", f.Name, f.Outcome, f.Why)
+		}
+	}
+	for _, r := range x.Regimes {
+		if r.Regime == RegimeThroughput && r.Outcome != Untested {
+			t.Errorf("a suspect cell wins a regime: %+v", r)
+		}
+	}
+
+	// A TTFT below its floor says nothing of the decode.
+	for _, r := range a[4:] {
+		r.Clear("pct_sol_tpot")
+		r.SetFloat("pct_sol_tpot", 42)
+		r.SetList("sol_notes", []string{"SOL_OVER_TTFT: the TTFT floor, 90 ms, is above the median TTFT, 50 ms"})
+	}
+	x = compare()
+	for _, f := range x.Pairs[1].Findings {
+		if suspect := f.Outcome == Untested; suspect != (f.Metric == "headline_ttft_ms") {
+			t.Errorf("with a TTFT below its floor %s is %q (%s)", f.Name, f.Outcome, f.Why)
+		}
+	}
+	review := ReviewRows(withMeans(a), Terms{})
+	if i := slices.IndexFunc(review.Refusals, func(f Refusal) bool { return f.Code == "V12" }); i < 0 || review.Refusals[i].Metric != "headline_ttft_ms" || review.Cells[1].Suspect {
+		t.Errorf("the TTFT alone is not refused: %v", review.Refusals)
+	}
+}
+
+// With trials that give the least of degrees of freedom, what would have been
+// found has no bound, and is not written as one.
+func TestDetectableIsANumber(t *testing.T) {
+	o := onQuant
+	o.Tests = 100
+	x := Compare(side(t, "nvfp4", nvfp4, map[int][]float64{16: {100, 400}}), side(t, "fp8", nil, map[int][]float64{16: {100, 100.001}}), o)
+	if d := x.Pairs[0].Findings[0].Detectable; d != nil {
+		t.Errorf("detectable is %v %%", *d)
+	}
+	if _, err := json.Marshal(x); err != nil {
+		t.Errorf("the comparison has no JSON: %v", err)
+	}
+}
+
+// A trial of nothing has no ratio to another, and the reason says so.
+func TestAboveZero(t *testing.T) {
+	x := Compare(side(t, "nvfp4", nvfp4, map[int][]float64{16: {0, 111, 109, 110}}), side(t, "fp8", nil, map[int][]float64{16: {100, 101, 99, 100}}), onQuant)
+	if f := x.Pairs[0].Findings[0]; f.Outcome != Untested || f.Why != "a trial has 0, and ratios are of what is above zero" {
+		t.Errorf("it is %q (%s)", f.Outcome, f.Why)
+	}
+}
+
+// Tolerances are held against what was measured, whichever metrics are shown,
+// and what could not be is named.
+func TestRegressions(t *testing.T) {
+	slower, base := goodTrials("a", 16, 4, 0.9, nvfp4), goodTrials("b", 16, 4, 1, nil)
+	regressions := func(o CompareOptions, tol Tolerances) (worse, untested []string) {
+		o.Across = []string{"quant"}
+		return Compare(SideOf("a", "a", Cells(withMeans(slower))), SideOf("b", "b", Cells(withMeans(base))), o).Regressions(tol)
+	}
+	tpot, _ := MetricOf("headline_tpot_ms")
+	worse, untested := regressions(CompareOptions{Metrics: []Metric{tpot}}, DefaultTolerances())
+	if len(worse) != 1 || !strings.Contains(worse[0], "output tok/s/GPU is -10.0 % (tolerance 3 %)") || len(untested) > 0 {
+		t.Errorf("worse are %q, untested %q", worse, untested)
+	}
+	for _, r := range slower {
+		r.Clear("output_tps_per_gpu")
+		r.Clear("prefix_hit_rate")
+	}
+	worse, untested = regressions(CompareOptions{}, DefaultTolerances())
+	want := []string{"c=16, ISL 1000, OSL 100: output tok/s/GPU: not measured on both sides", "c=16, ISL 1000, OSL 100: prefix hit rate: not measured on both sides"}
+	if len(worse) > 0 || !slices.Equal(untested, want) {
+		t.Errorf("worse are %q, untested %q, want %q", worse, untested, want)
+	}
+	off, err := ParseTolerances("throughput=off,prefix_hit=off")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if worse, untested = regressions(CompareOptions{}, off); len(worse)+len(untested) > 0 {
+		t.Errorf("what is off is tested: %q, %q", worse, untested)
 	}
 }
 

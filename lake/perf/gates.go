@@ -64,7 +64,7 @@ func reviewCell(c *Cell, all []Cell) CellReview {
 		for _, f := range refusals {
 			f.Code, f.Cell = g.Code, c.ID
 			out.Refusals = append(out.Refusals, f)
-			out.Suspect = out.Suspect || g.Code == "V12" || g.Code == "V15"
+			out.Suspect = out.Suspect || f.suspicion() && f.Metric == ""
 		}
 		if unchecked != "" {
 			out.Unchecked = append(out.Unchecked, g.Code+": "+unchecked)
@@ -74,6 +74,19 @@ func reviewCell(c *Cell, all []Cell) CellReview {
 		out.Tier = TierDraft
 	}
 	return out
+}
+
+// suspicion reports whether a refusal says that a number is not physical.
+func (f Refusal) suspicion() bool { return f.Code == "V12" || f.Code == "V15" }
+
+// suspect says why a metric of the cell is not physical; "" if it may be.
+func (r CellReview) suspect(m Metric) string {
+	for _, f := range r.Refusals {
+		if f.suspicion() && (f.Metric == "" || f.Metric == m.Column) {
+			return f.Code + ": " + f.Text
+		}
+	}
+	return ""
 }
 
 func refuse(do, format string, args ...any) []Refusal {
@@ -381,9 +394,10 @@ const fixModel = "check the model's shape, the number formats, the parallelism a
 func gateCeiling(c *Cell, _ []Cell) ([]Refusal, string) {
 	var why []string
 	known := false
+	ttft := ttftBelowFloor(c)
 	// Shares of the ceiling with prefill and decode one after the other are not
 	// among them: steps that share both may pass it.
-	for _, column := range []string{"pct_sol_tpot", "pct_sol_tps_decode", "pct_sol_ttft"} {
+	for _, column := range []string{"pct_sol_tpot", "pct_sol_tps_decode"} {
 		worst := math.Inf(-1)
 		for _, r := range c.Trials {
 			if v, ok := r.Float(column); ok {
@@ -397,24 +411,46 @@ func gateCeiling(c *Cell, _ []Cell) ([]Refusal, string) {
 	}
 	for _, r := range c.Trials { // shares above the ceiling may have been taken back already
 		for _, n := range r.List("sol_notes") {
-			if strings.HasPrefix(n, "SOL_OVER") {
-				return refuse(fixModel, "%s", n), ""
+			if strings.HasPrefix(n, "SOL_OVER: ") {
+				return append(refuse(fixModel, "%s", n), ttft...), ""
 			}
 		}
 	}
 	switch {
 	case !known && len(c.Trials) > 0:
-		return nil, "no share of Speed of Light is known"
+		return ttft, "no share of Speed of Light is known"
 	case len(why) == 0:
-		return nil, ""
+		return ttft, ""
 	}
 	batch := ""
 	if b, ok := c.mean("b_eff"); ok {
 		batch = fmt.Sprintf(" at B_eff=%.0f", b)
 	}
-	return refuse(fixModel,
+	return append(refuse(fixModel,
 		"SOL_OVER: %s of the ceilings of %s%s; footprint, quant map or batch is wrong, and %%SoL is withheld",
-		strings.Join(why, ", "), cmp.Or(c.Trials[0].Text("ceiling_key"), "an unknown GPU"), batch), ""
+		strings.Join(why, ", "), cmp.Or(c.Trials[0].Text("ceiling_key"), "an unknown GPU"), batch), ttft...), ""
+}
+
+// ttftBelowFloor refuses the TTFT alone: a part of the input may have been in a
+// cache that nobody told of, which says nothing of the decode.
+func ttftBelowFloor(c *Cell) []Refusal {
+	for _, r := range c.Trials {
+		text := ""
+		if v, ok := r.Float("pct_sol_ttft"); ok && v > 100 {
+			text = fmt.Sprintf("SOL_OVER_TTFT: pct_sol_ttft %.0f %%: more of the input was cached than is known, or shape and quant are wrong", v)
+		}
+		for _, n := range r.List("sol_notes") {
+			if strings.HasPrefix(n, "SOL_OVER_TTFT: ") {
+				text = n
+			}
+		}
+		if text != "" {
+			f := refuse("tell the hits in the prefix cache, or "+fixModel, "%s", text)
+			f[0].Metric = "headline_ttft_ms"
+			return f
+		}
+	}
+	return nil
 }
 
 func gateCache(c *Cell, _ []Cell) ([]Refusal, string) {

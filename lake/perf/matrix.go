@@ -172,11 +172,7 @@ func matrixCell(metric Metric, c *Cell, review *Review) MatrixCell {
 	for _, r := range review.Cells {
 		if r.Cell == c.ID && r.Campaign == c.Campaign && (r.Setting == "" || len(c.Trials) > 0 && r.Setting == c.Trials[0].Text("setting_sha256")) {
 			out.Draft = r.Tier != TierVerdict
-			for _, f := range r.Refusals {
-				if r.Suspect && (f.Code == "V12" || f.Code == "V15") {
-					out.Invalid = f.Code + ": " + f.Text
-				}
-			}
+			out.Invalid = r.suspect(metric)
 		}
 	}
 	if len(c.Trials) == 0 {

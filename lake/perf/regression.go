@@ -2,6 +2,8 @@ package perf
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 )
 
@@ -16,40 +18,50 @@ type Tolerances struct {
 func DefaultTolerances() Tolerances { return Tolerances{5, 3, 2} }
 
 // Regressions lists in what A is worse than its baseline B beyond the
-// tolerances, load by load.
-func (c *Comparison) Regressions(t Tolerances) []string {
-	out := []string{}
-	for _, p := range c.Pairs {
-		for _, f := range p.Findings {
-			limit := 0.0
-			switch f.Metric {
-			case "output_tps_per_gpu":
-				limit = t.ThroughputPct
-			case "headline_ttft_ms":
-				limit = t.TTFTPct
-			default:
+// tolerances, load by load, and what could not be held against them. They are
+// tested whichever metrics were compared; one that is +Inf is not.
+func (c *Comparison) Regressions(t Tolerances) (worse, untested []string) {
+	worse, untested = []string{}, []string{}
+	if c.Refused != "" {
+		return worse, untested
+	}
+	for i := range c.Pairs {
+		p := &c.Pairs[i]
+		for column, limit := range map[string]float64{"output_tps_per_gpu": t.ThroughputPct, "headline_ttft_ms": t.TTFTPct} {
+			if math.IsInf(limit, 1) {
 				continue
 			}
-			m, _ := MetricOf(f.Metric)
-			if f.Effect == nil || *f.Effect == 0 || (*f.Effect > 0) == m.Higher || abs(*f.Effect) <= limit {
-				continue
+			m, _ := MetricOf(column)
+			switch f := p.finding(m); {
+			case f.Effect == nil:
+				untested = append(untested, fmt.Sprintf("%s: %s: %s", p.Load, m.Name, f.Why))
+			case *f.Effect != 0 && (*f.Effect > 0) != m.Higher && abs(*f.Effect) > limit:
+				text := fmt.Sprintf("%s: %s is %+.1f %% (tolerance %g %%)", p.Load, m.Name, *f.Effect, limit)
+				if f.Low != nil && *f.Low <= 0 && *f.High >= 0 {
+					text += ", within noise"
+				}
+				worse = append(worse, text)
 			}
-			text := fmt.Sprintf("%s: %s is %+.1f %% (tolerance %g %%)", p.Load, m.Name, *f.Effect, limit)
-			if f.Low != nil && *f.Low <= 0 && *f.High >= 0 {
-				text += ", within noise"
-			}
-			out = append(out, text)
-		}
-		if c.Refused != "" {
-			continue
 		}
 		a, okA := p.a.hitRate()
 		b, okB := p.b.hitRate()
-		if okA && okB && 100*(b-a) > t.PrefixHitPts {
-			out = append(out, fmt.Sprintf("%s: prefix hit rate is %.1f points less (tolerance %g points)", p.Load, 100*(b-a), t.PrefixHitPts))
+		switch {
+		case math.IsInf(t.PrefixHitPts, 1) || p.a.uncached() && p.b.uncached():
+		case !okA || !okB:
+			untested = append(untested, p.Load+": prefix hit rate: not measured on both sides")
+		case 100*(b-a) > t.PrefixHitPts:
+			worse = append(worse, fmt.Sprintf("%s: prefix hit rate is %.1f points less (tolerance %g points)", p.Load, 100*(b-a), t.PrefixHitPts))
 		}
 	}
-	return out
+	slices.Sort(untested)
+	slices.Sort(worse)
+	return worse, untested
+}
+
+// uncached reports whether the server has no prefix cache.
+func (c *Cell) uncached() bool {
+	on, known := c.Row().Bool("prefix_caching")
+	return known && !on
 }
 
 func abs(v float64) float64 { return max(v, -v) }
@@ -64,6 +76,7 @@ func (c *Cell) hitRate() (float64, bool) {
 }
 
 // ParseTolerances reads "ttft=5,throughput=3,prefix_hit=2" over the defaults.
+// What is "off" is not tested.
 func ParseTolerances(text string) (Tolerances, error) {
 	t := DefaultTolerances()
 	for part := range strings.SplitSeq(text, ",") {
@@ -72,7 +85,9 @@ func ParseTolerances(text string) (Tolerances, error) {
 		}
 		var v float64
 		name, value, ok := strings.Cut(part, "=")
-		if _, err := fmt.Sscanf(value, "%g", &v); !ok || err != nil || v < 0 {
+		if value == "off" {
+			v = math.Inf(1)
+		} else if _, err := fmt.Sscanf(value, "%g", &v); !ok || err != nil || !(v >= 0) || math.IsInf(v, 0) {
 			return t, fmt.Errorf("%q is not of the form ttft=5", part)
 		}
 		switch name {
