@@ -360,11 +360,11 @@ func printMetric(w io.Writer, c *perf.Comparison, i int) {
 		better = "more is better"
 	}
 	fmt.Fprintf(w, "\n%s (%s)\n", first.Name, better)
-	rows := [][]string{{"  load", "A", "B", "A over B", "95 % interval", "p (Holm)", "rank p", "detectable", "winner", "why"}}
+	rows := [][]string{{"  load", "A", "B", "% of SoL A / B", "A over B", "95 % interval", "p (Holm)", "rank p", "detectable", "winner", "why"}}
 	for _, p := range c.Pairs {
 		f := p.Findings[i]
 		rows = append(rows, []string{
-			"  " + p.Load, levelText(f.A), levelText(f.B), percent(f.Effect), interval(f.Low, f.High), pText(f.PHolm), pText(f.PRank), least(f.Detectable),
+			"  " + p.Load, levelText(f.A), levelText(f.B), sharesText(f.A, f.B), percent(f.Effect), interval(f.Low, f.High), pText(f.PHolm), pText(f.PRank), least(f.Detectable),
 			winner(f), why(f),
 		})
 	}
@@ -389,6 +389,17 @@ func winner(f perf.Finding) string {
 		return "B (not tested)"
 	}
 	return "-"
+}
+
+// sharesText prints what part of Speed of Light the two levels are.
+func sharesText(a, b *perf.Level) string {
+	text := func(l *perf.Level) string {
+		if l == nil || l.PctSoL == nil {
+			return "-"
+		}
+		return figures(*l.PctSoL, *l.PctSoL)
+	}
+	return text(a) + " / " + text(b)
 }
 
 func levelText(l *perf.Level) string {

@@ -120,6 +120,9 @@ func cellOf(c perf.MatrixCell) matrixCell {
 	if c.Level.Std != nil {
 		out.Value += " ± " + spread(*c.Level.Std, c.Level.Mean)
 	}
+	if c.Level.PctSoL != nil {
+		out.N += ", " + number(*c.Level.PctSoL) + " % of SoL"
+	}
 	return out
 }
 

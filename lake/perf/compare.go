@@ -84,6 +84,9 @@ type Level struct {
 	Mean float64  `json:"mean"`
 	Std  *float64 `json:"std,omitempty"` // nil for one trial
 	N    int      `json:"n"`
+	// PctSoL is the share of Speed of Light that belongs to the metric, over
+	// the trials; nil: there is none, or it was withheld.
+	PctSoL *float64 `json:"pct_sol,omitempty"`
 }
 
 // A Finding is one metric at one load.
@@ -368,7 +371,7 @@ func findingOf(m Metric, a, b *Cell) Finding {
 	f := Finding{Metric: m.Column, Name: m.Name, Outcome: Untested}
 	x, okA := a.Sample(m)
 	y, okB := b.Sample(m)
-	f.A, f.B = levelOf(x, okA), levelOf(y, okB)
+	f.A, f.B = levelOf(a, m, x, okA), levelOf(b, m, y, okB)
 	if !okA || !okB {
 		f.Why = "not measured on both sides"
 		return f
@@ -389,15 +392,29 @@ func findingOf(m Metric, a, b *Cell) Finding {
 	return f
 }
 
-func levelOf(s Sample, ok bool) *Level {
+func levelOf(c *Cell, m Metric, s Sample, ok bool) *Level {
 	if !ok {
 		return nil
 	}
 	l := &Level{Mean: s.Mean(), N: s.N()}
+	if share, ok := c.mean(shareColumn(m)); ok {
+		l.PctSoL = &share
+	}
 	if std := s.Std(); !math.IsNaN(std) {
 		l.Std = &std
 	}
 	return l
+}
+
+// shareColumn is the share of Speed of Light that stands beside a metric.
+func shareColumn(m Metric) string {
+	switch m.Column {
+	case "headline_tpot_ms", "headline_tps_per_user":
+		return "pct_sol_tpot"
+	case "headline_ttft_ms":
+		return "pct_sol_ttft"
+	}
+	return "pct_sol"
 }
 
 func finite(v float64) float64 {

@@ -278,3 +278,28 @@ func TestKnee(t *testing.T) {
 		}
 	}
 }
+
+// Beside each level stands the share of Speed of Light that belongs to its
+// metric, if every trial has it.
+func TestLevelsHaveShares(t *testing.T) {
+	shares := func(s Side, values ...float64) Side {
+		for _, c := range s.Cells {
+			for i, r := range c.Trials {
+				r.SetFloat("pct_sol", values[i])
+				r.SetFloat("pct_sol_tpot", 2*values[i])
+			}
+		}
+		return s
+	}
+	a := shares(side(t, "nvfp4", nvfp4, map[int][]float64{16: {110, 111}}), 40, 42)
+	b := side(t, "fp8", nil, map[int][]float64{16: {100, 101}})
+	b.Cells[0].Trials[0].Clear("pct_sol")
+	b.Cells[0].Trials[0].Clear("pct_sol_tpot")
+	x := Compare(a, b, CompareOptions{Across: []string{"quant"}})
+	for _, f := range x.Pairs[0].Findings {
+		want := map[string]float64{"output_tps_per_gpu": 41, "headline_tpot_ms": 82}[f.Metric]
+		if want > 0 && (f.A.PctSoL == nil || *f.A.PctSoL != want) || f.B != nil && f.B.PctSoL != nil && want > 0 {
+			t.Errorf("%s: A %+v, B %+v, want a share of %g and none", f.Metric, f.A, f.B, want)
+		}
+	}
+}

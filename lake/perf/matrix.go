@@ -184,7 +184,7 @@ func matrixCell(metric Metric, c *Cell, review *Review) MatrixCell {
 		out.Invalid = "not measured in every trial"
 	}
 	if out.Invalid == "" {
-		out.Level = levelOf(s, ok)
+		out.Level = levelOf(c, metric, s, ok)
 	}
 	return out
 }
