@@ -2,6 +2,7 @@ package roofline
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -113,14 +114,14 @@ func TestSharding(t *testing.T) {
 	}
 	for i, w := range want {
 		g := got.Targets[i]
-		if g.At != w.at || g.Winner != w.winner || !near(g.Entries[0].TPSPerGPU, w.best, 0.02) || !near(g.Margin, w.margin, 1e-3) || g.Tested {
+		if g.At != w.at || g.Winner != w.winner || !near(g.Entries[0].TPSPerGPU, w.best, 0.02) || !near(g.Margin, w.margin, 1e-3) || g.Verdict != Untested {
 			t.Errorf("target %+v, want %+v", g, w)
 		}
 	}
 	if len(got.Crossings) != 1 || !near(got.Crossings[0], 71.43, 0.01) {
 		t.Errorf("crossings %v", got.Crossings)
 	}
-	if got.Text != "tp4 below 71.4 tok/s/user, tp8 above 71.4: no single answer (compared from 20.0 to 100 tok/s/user)" {
+	if got.Text != "tp4 ahead (not significance-tested) below 71.4 tok/s/user, tp8 ahead (not significance-tested) above 71.4: no single answer (compared from 20.0 to 100 tok/s/user)" {
 		t.Errorf("text %q", got.Text)
 	}
 	// 64 sequences on 4 GPUs are 16 a GPU, as 128 are on 8.
@@ -129,24 +130,62 @@ func TestSharding(t *testing.T) {
 	}
 }
 
-// A margin counts beyond twice the pooled standard error. Three trials of 100 ±
-// 2 have the relative error 2/√3/100 = 1.155 %, two of them pooled 1.633 %.
-func TestShardingMargin(t *testing.T) {
-	repeat := func(name string, mean float64) Curve {
-		return Curve{Name: name, GPUs: 1, Trials: []Trial{cell(1, 10, mean-2), cell(1, 10, mean), cell(1, 10, mean+2)}}
+// repeat is a candidate measured at two speeds, with trials that lie evenly
+// about the means: 4 of them at -3, -1, 1 and 3 times 2/√5 have the deviation
+// 2·√(4/3), and the mean of 100 the relative error 0.01155.
+func repeat(name string, trials int, slow, fast float64) Curve {
+	c := Curve{Name: name, GPUs: 1}
+	for i := range trials {
+		off := float64(2*i-trials+1) * 2 / math.Sqrt(5)
+		c.Trials = append(c.Trials, cell(8, 10, slow+off), cell(1, 50, fast+off))
 	}
-	for _, c := range []struct {
-		other  float64
-		beyond bool
-		text   string
+	return c
+}
+
+// A lead counts if it is told from chance by Welch's test, with p corrected
+// for all that are tested together. At 10, 20 and 50 tok/s/user, 103 against
+// 100 is t = 0.0296/√(0.01155² + 0.01121²) = 1.84 with 6 degrees of freedom:
+// p = 0.116. 130 and 100 against 100 and 101 cross at 10 + 40·ln 1.3/(ln 1.3 + ln 1.01) = 48.54.
+func TestShardingVerdicts(t *testing.T) {
+	for name, c := range map[string]struct {
+		curves   []Curve
+		verdicts []Verdict
+		text     string
 	}{
-		{101, false, "tie: b +1.0% is within 2 standard errors, 3.3%"},
-		{110, true, "b +10.0% (beyond 2 standard errors, 3.2%)"},
+		"tie": {[]Curve{repeat("a", 4, 100, 100), repeat("b", 4, 103, 103)}, []Verdict{Tie, Tie, Tie},
+			"a tie (b ahead by no more than chance) from 10.0 to 50.0 tok/s/user, all that was measured of every candidate"},
+		"leads": {[]Curve{repeat("a", 4, 100, 100), repeat("b", 4, 120, 120)}, []Verdict{Leads, Leads, Leads},
+			"b from 10.0 to 50.0 tok/s/user, all that was measured of every candidate"},
+		"three trials": {[]Curve{repeat("a", 3, 100, 100), repeat("b", 4, 120, 120)}, []Verdict{Untested, Untested, Untested},
+			"b ahead (not significance-tested) from 10.0 to 50.0 tok/s/user, all that was measured of every candidate"},
+		"in part": {[]Curve{repeat("a", 4, 100, 100), repeat("b", 4, 130, 101)}, []Verdict{Leads, Leads, Tie},
+			"b (not told from chance at 50.0) from 10.0 to 50.0 tok/s/user, all that was measured of every candidate"},
+		"a crossing of no weight": {[]Curve{repeat("a", 4, 100, 101), repeat("b", 4, 130, 100)}, []Verdict{Leads, Leads, Tie},
+			"b below 48.5 tok/s/user, a tie (a ahead by no more than chance) above 48.5: no single answer (compared from 10.0 to 50.0 tok/s/user)"},
 	} {
-		got := Sharding([]Curve{repeat("a", 100), repeat("b", c.other)})
-		if len(got.Targets) != 1 || got.Targets[0].Beyond != c.beyond || !got.Targets[0].Tested || got.Targets[0].Text() != c.text {
-			t.Errorf("%+v: %s", got.Targets, got.Targets[0].Text())
+		got := Sharding(c.curves)
+		var verdicts []Verdict
+		for _, target := range got.Targets {
+			verdicts = append(verdicts, target.Verdict)
 		}
+		if !slices.Equal(verdicts, c.verdicts) || got.Text != c.text {
+			t.Errorf("%s: %v, %s\n%+v", name, verdicts, got.Text, got.Targets)
+		}
+	}
+}
+
+// A lead that one test would call beyond chance is none among several: 4.2 %
+// are p = 0.041 alone, and 0.08 beside a speed that has a lesser one.
+func TestShardingCorrects(t *testing.T) {
+	got := Sharding([]Curve{repeat("a", 4, 100, 100), repeat("b", 4, 104.2, 104.2)})
+	for _, i := range []int{0, 2} { // as measured: between them, interpolation averages
+		target := got.Targets[i]
+		if len(target.raw) != 1 || !near(target.raw[0], 0.041, 0.003) || !near(target.P, 2*target.raw[0], 1e-9) || target.Verdict != Tie {
+			t.Errorf("%+v: %s", target, target.Text())
+		}
+	}
+	if len(got.EqualLoad) != 2 || got.EqualLoad[0].Verdict != Tie {
+		t.Errorf("at equal load %+v", got.EqualLoad)
 	}
 }
 

@@ -26,28 +26,76 @@ type Target struct {
 	At      float64    // tok/s/user, or sequences a GPU
 	Winner  string     // "" if no two candidates were measured there
 	Margin  float64    // of the winner over the next, as a share of the next
-	SE2     float64    // twice the pooled standard error of that margin, as a share; NaN if a trial is not repeated
-	Tested  bool       // every value rests on repeated trials
-	Beyond  bool       // Margin is beyond SE2
+	P       float64    // that the lead is chance, corrected for all that were tested with it; NaN if not tested
+	Verdict Verdict    // on the lead of the winner over each of the others
 	Entries []Standing // best first
+
+	raw []float64 // of the first over each of the others, before correction
 }
+
+// A Verdict says what a lead is worth.
+type Verdict int
+
+const (
+	Untested Verdict = iota // too few trials to tell it from chance
+	Tie                     // the trials do not tell it from chance
+	Leads
+)
+
+// A lead is tested with leastTrials on each side and more, at the level alpha.
+const (
+	leastTrials = 4
+	alpha       = 1 - confidence
+)
 
 // A Standing is one candidate at a Target.
 type Standing struct {
 	Name      string
 	TPSPerGPU float64
-	seLog     float64 // standard error of its logarithm; NaN for one trial
+	err       stderr
 }
 
-// A Region is a span of speeds in which one candidate leads.
+// A stderr is the standard error of a logarithm, the degrees of freedom it
+// rests on, and the least number of trials behind it.
+type stderr struct {
+	se, df float64
+	trials int
+}
+
+// stderrOf is that of the mean of trials; se is NaN for one.
+func stderrOf(values []float64) stderr {
+	n := len(values)
+	return stderr{stat.Std(values) / math.Sqrt(float64(n)) / stat.Mean(values), float64(n - 1), n}
+}
+
+// plus adds independent errors, with the degrees of freedom of Welch and
+// Satterthwaite.
+func (a stderr) plus(b stderr) stderr {
+	va, vb := a.se*a.se, b.se*b.se
+	sum := stderr{math.Hypot(a.se, b.se), 0, min(a.trials, b.trials)}
+	sum.df = (va + vb) * (va + vb) / (va*va/a.df + vb*vb/b.df)
+	if va+vb == 0 {
+		sum.df = a.df + b.df
+	}
+	return sum
+}
+
+func (a stderr) times(w float64) stderr { return stderr{w * a.se, a.df, a.trials} }
+
+// A Region is a span of speeds in which one candidate is ahead.
 type Region struct {
 	Low, High float64
 	Leader    string
+	Verdict   Verdict   // Leads if it does at any Target of the region
+	Ties      []float64 // the Targets at which it does not, if it leads at others
 }
 
 // A knot is a measured cell of a candidate: speed of a user, and the logarithm
 // of tokens a GPU.
-type knot struct{ x, y, se float64 }
+type knot struct {
+	x, y float64
+	err  stderr
+}
 
 // A line is a candidate as straight segments between its knots.
 type line struct {
@@ -78,15 +126,55 @@ func Sharding(curves []Curve) ShardingAnswer {
 		a.Text = fmt.Sprintf("not answered: there is no speed of a user that every candidate was measured around (%s): measure more concurrencies", spans(lines))
 		return a
 	}
-	for _, x := range targets(a.Low, a.High) {
-		a.Targets = append(a.Targets, compare(lines, x))
-	}
 	a.Regions = regions(lines, a.Low, a.High)
 	for _, r := range a.Regions[1:] {
 		a.Crossings = append(a.Crossings, r.Low)
 	}
+	for _, x := range a.speeds() {
+		a.Targets = append(a.Targets, compare(lines, x))
+	}
+	correct(a.Targets)
+	for i := range a.Regions {
+		a.Regions[i].judge(a.Targets)
+	}
 	a.Text = a.text()
 	return a
+}
+
+// speeds are the round ones, and the middle of each region that has none.
+func (a ShardingAnswer) speeds() []float64 {
+	out := targets(a.Low, a.High)
+	for _, r := range a.Regions {
+		if !slices.ContainsFunc(out, r.holds) {
+			out = append(out, (r.Low+r.High)/2)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (r Region) holds(x float64) bool { return x >= r.Low && x <= r.High }
+
+// judge takes the verdict of a region from the targets in it. At its ends
+// another candidate may be ahead: there the two are equal.
+func (r *Region) judge(targets []Target) {
+	r.Verdict = Untested
+	for _, t := range targets {
+		if !r.holds(t.At) {
+			continue
+		}
+		v := t.Verdict
+		if v == Leads && t.Winner != r.Leader {
+			v = Tie
+		}
+		r.Verdict = max(r.Verdict, v)
+		if v != Leads {
+			r.Ties = append(r.Ties, t.At)
+		}
+	}
+	if r.Verdict != Leads {
+		r.Ties = nil
+	}
 }
 
 func spans(lines []line) string {
@@ -107,8 +195,7 @@ func (c Curve) line() line {
 		if !okX || v == nil {
 			continue
 		}
-		mean := stat.Mean(v)
-		l.knots = append(l.knots, knot{x, math.Log(mean), stat.Std(v) / math.Sqrt(float64(len(v))) / mean})
+		l.knots = append(l.knots, knot{x, math.Log(stat.Mean(v)), stderrOf(v)})
 	}
 	slices.SortFunc(l.knots, func(a, b knot) int { return cmp.Or(cmp.Compare(a.x, b.x), cmp.Compare(b.y, a.y)) })
 	l.knots = slices.CompactFunc(l.knots, func(a, b knot) bool { return a.x == b.x })
@@ -116,44 +203,87 @@ func (c Curve) line() line {
 }
 
 // at interpolates; false beyond the cells.
-func (l line) at(x float64) (y, se float64, ok bool) {
+func (l line) at(x float64) (y float64, err stderr, ok bool) {
 	i, exact := slices.BinarySearchFunc(l.knots, x, func(k knot, x float64) int { return cmp.Compare(k.x, x) })
 	switch {
 	case exact:
-		return l.knots[i].y, l.knots[i].se, true
+		return l.knots[i].y, l.knots[i].err, true
 	case i == 0 || i == len(l.knots):
-		return 0, 0, false
+		return 0, stderr{}, false
 	}
 	a, b := l.knots[i-1], l.knots[i]
 	w := (x - a.x) / (b.x - a.x)
-	return (1-w)*a.y + w*b.y, math.Hypot((1-w)*a.se, w*b.se), true
+	return (1-w)*a.y + w*b.y, a.err.times(1 - w).plus(b.err.times(w)), true
 }
 
 func compare(lines []line, x float64) Target {
 	t := Target{At: x}
 	for _, l := range lines {
-		if y, se, ok := l.at(x); ok {
-			t.Entries = append(t.Entries, Standing{l.name, math.Exp(y), se})
+		if y, err, ok := l.at(x); ok {
+			t.Entries = append(t.Entries, Standing{l.name, math.Exp(y), err})
 		}
 	}
-	t.judge()
+	t.rank()
 	return t
 }
 
-// judge ranks the candidates and weighs the lead of the first. The margin is
-// held against twice the pooled standard error of the two, in logarithms.
-func (t *Target) judge() {
+// rank orders the candidates, and tests the lead of the first over each of the
+// others: Welch's test, on logarithms.
+func (t *Target) rank() {
 	slices.SortStableFunc(t.Entries, func(a, b Standing) int { return cmp.Compare(b.TPSPerGPU, a.TPSPerGPU) })
+	t.P = math.NaN()
 	if len(t.Entries) < 2 {
 		return
 	}
-	first, second := t.Entries[0], t.Entries[1]
-	lead := math.Log(first.TPSPerGPU / second.TPSPerGPU)
-	pooled := math.Hypot(first.seLog, second.seLog)
-	t.Winner, t.Margin, t.SE2 = first.Name, math.Exp(lead)-1, math.NaN()
-	if t.Tested = !math.IsNaN(pooled); t.Tested {
-		t.SE2, t.Beyond = math.Exp(2*pooled)-1, lead > 2*pooled
+	first := t.Entries[0]
+	t.Winner, t.Margin = first.Name, first.TPSPerGPU/t.Entries[1].TPSPerGPU-1
+	for _, other := range t.Entries[1:] {
+		t.raw = append(t.raw, first.over(other))
 	}
+}
+
+// over is the chance of a lead as large without a difference; NaN where there
+// is too little to tell chance by.
+func (s Standing) over(other Standing) float64 {
+	err := s.err.plus(other.err)
+	lead := math.Log(s.TPSPerGPU / other.TPSPerGPU)
+	switch {
+	case err.trials < leastTrials:
+		return math.NaN()
+	case lead <= 1e-12: // equal but for rounding
+		return 1
+	case err.se <= 1e-12: // trials that do not vary tell nothing of chance
+		return math.NaN()
+	}
+	return stat.TwoSidedT(lead/err.se, err.df)
+}
+
+// correct gives targets their verdicts. All their tests are one family: the
+// winner is chosen by its being ahead, so each of the others counts.
+func correct(targets []Target) {
+	var raw []float64
+	for _, t := range targets {
+		raw = append(raw, t.raw...)
+	}
+	p := stat.Holm(raw, len(raw))
+	for i := range targets {
+		t := &targets[i]
+		own := p[:len(t.raw)]
+		p = p[len(t.raw):]
+		t.P, t.Verdict = worst(own)
+	}
+}
+
+// worst is the weakest lead of one candidate over others.
+func worst(p []float64) (float64, Verdict) {
+	if len(p) == 0 || slices.ContainsFunc(p, math.IsNaN) {
+		return math.NaN(), Untested
+	}
+	top := slices.Max(p)
+	if top > alpha {
+		return top, Tie
+	}
+	return top, Leads
 }
 
 // targets are round speeds between two ends: 1, 2 and 5 times powers of ten.
@@ -195,7 +325,7 @@ func regions(lines []line, low, high float64) []Region {
 	// Crossings that rounding alone sets apart are one.
 	fine = slices.CompactFunc(fine, func(a, b float64) bool { return math.Abs(b-a) <= 1e-9*math.Abs(b) })
 	if len(fine) == 1 { // every candidate was measured at one common speed
-		return []Region{{low, high, leader(lines, low)}}
+		return []Region{{Low: low, High: high, Leader: leader(lines, low)}}
 	}
 	var out []Region
 	for i := range fine[1:] {
@@ -205,7 +335,7 @@ func regions(lines []line, low, high float64) []Region {
 			out[n-1].High = b
 			continue
 		}
-		out = append(out, Region{a, b, name})
+		out = append(out, Region{Low: a, High: b, Leader: name})
 	}
 	return out
 }
@@ -253,36 +383,53 @@ func equalLoad(curves []Curve) []Target {
 			if at[load] == nil {
 				at[load] = &Target{At: load}
 			}
-			mean := stat.Mean(v)
-			at[load].Entries = append(at[load].Entries, Standing{c.Name, mean, stat.Std(v) / math.Sqrt(float64(len(v))) / mean})
+			at[load].Entries = append(at[load].Entries, Standing{c.Name, stat.Mean(v), stderrOf(v)})
 		}
 	}
 	var out []Target
 	for _, t := range at {
-		if t.judge(); t.Winner != "" {
+		if t.rank(); t.Winner != "" {
 			out = append(out, *t)
 		}
 	}
 	slices.SortFunc(out, func(a, b Target) int { return cmp.Compare(a.At, b.At) })
+	correct(out)
 	return out
 }
 
 func (a ShardingAnswer) text() string {
 	if len(a.Regions) == 1 {
-		return fmt.Sprintf("%s from %s to %s tok/s/user, all that was measured of every candidate", a.Regions[0].Leader, digits(a.Low), digits(a.High))
+		return fmt.Sprintf("%s from %s to %s tok/s/user, all that was measured of every candidate", a.Regions[0].said(), digits(a.Low), digits(a.High))
 	}
 	var parts []string
 	for i, r := range a.Regions {
 		switch i {
 		case 0:
-			parts = append(parts, fmt.Sprintf("%s below %s tok/s/user", r.Leader, digits(r.High)))
+			parts = append(parts, fmt.Sprintf("%s below %s tok/s/user", r.said(), digits(r.High)))
 		case len(a.Regions) - 1:
-			parts = append(parts, fmt.Sprintf("%s above %s", r.Leader, digits(r.Low)))
+			parts = append(parts, fmt.Sprintf("%s above %s", r.said(), digits(r.Low)))
 		default:
-			parts = append(parts, fmt.Sprintf("%s from %s to %s", r.Leader, digits(r.Low), digits(r.High)))
+			parts = append(parts, fmt.Sprintf("%s from %s to %s", r.said(), digits(r.Low), digits(r.High)))
 		}
 	}
 	return strings.Join(parts, ", ") + fmt.Sprintf(": no single answer (compared from %s to %s tok/s/user)", digits(a.Low), digits(a.High))
+}
+
+// said names who is ahead, with what that is worth.
+func (r Region) said() string {
+	switch {
+	case r.Verdict == Untested:
+		return r.Leader + " ahead (not significance-tested)"
+	case r.Verdict == Tie:
+		return "a tie (" + r.Leader + " ahead by no more than chance)"
+	case len(r.Ties) > 0:
+		at := make([]string, len(r.Ties))
+		for i, x := range r.Ties {
+			at[i] = digits(x)
+		}
+		return r.Leader + " (not told from chance at " + strings.Join(at, ", ") + ")"
+	}
+	return r.Leader
 }
 
 // Text says the comparison with its numbers.
@@ -290,11 +437,24 @@ func (t Target) Text() string {
 	if t.Winner == "" {
 		return "no two candidates were measured there"
 	}
-	switch {
-	case !t.Tested:
-		return fmt.Sprintf("%s +%.1f%% (not tested: a trial was not repeated)", t.Winner, 100*t.Margin)
-	case t.Beyond:
-		return fmt.Sprintf("%s +%.1f%% (beyond 2 standard errors, %.1f%%)", t.Winner, 100*t.Margin, 100*t.SE2)
+	lead := fmt.Sprintf("%s +%.1f%%", t.Winner, 100*t.Margin)
+	switch t.Verdict {
+	case Leads:
+		return fmt.Sprintf("%s (beyond chance: p = %.2g, corrected)", lead, t.P)
+	case Tie:
+		return fmt.Sprintf("tie: %s is not told from chance (p = %.2g, corrected)", lead, t.P)
 	}
-	return fmt.Sprintf("tie: %s +%.1f%% is within 2 standard errors, %.1f%%", t.Winner, 100*t.Margin, 100*t.SE2)
+	return lead + " (not significance-tested: " + t.untested() + ")"
+}
+
+// untested says why a lead was not tested.
+func (t Target) untested() string {
+	least := t.Entries[0].err.trials
+	for _, e := range t.Entries[1:] {
+		least = min(least, e.err.trials)
+	}
+	if least < leastTrials {
+		return fmt.Sprintf("n=%d, and %d trials of each are needed", least, leastTrials)
+	}
+	return "the trials do not vary"
 }
