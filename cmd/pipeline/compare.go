@@ -285,6 +285,9 @@ func printComparison(w io.Writer, c compared) {
 	for _, g := range c.Gaps {
 		fmt.Fprintln(w, "gap:", g)
 	}
+	for _, x := range c.Excluded {
+		fmt.Fprintln(w, "left out:", x)
+	}
 	for _, r := range c.Regressions {
 		fmt.Fprintln(w, "REGRESSION:", r)
 	}

@@ -17,6 +17,7 @@ type verdict struct {
 	Refusals  []gateLine
 	Claims    []claimLine
 	Unchecked []gateLine // by a verdict, or by cells that pass all else
+	Excluded  []string   // trials that are left out of the means, and why
 }
 
 // A gateLine is a gate, the cells that it is about, and what it says.
@@ -59,6 +60,9 @@ func (v *view) verdict() verdict {
 	cells := map[string][]string{}
 	var order []string
 	for _, c := range review.Cells {
+		for _, x := range c.Excluded {
+			out.Excluded = append(out.Excluded, c.Cell+", "+x)
+		}
 		for _, u := range c.Unchecked {
 			if cells[u] == nil {
 				order = append(order, u)

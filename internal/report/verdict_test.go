@@ -1,6 +1,7 @@
 package report
 
 import (
+	"strings"
 	"testing"
 
 	"pipeline/lake/perf"
@@ -22,5 +23,16 @@ func TestStamp(t *testing.T) {
 		if text, class := stamp(ClaimStatus{Tier: c.tier, Status: c.status}); text != c.text || class != c.class {
 			t.Errorf("%s, %s is stamped %q (%s)", c.tier, c.status, text, class)
 		}
+	}
+}
+
+// A trial that is left out of a mean is named on the cover.
+func TestExcludedOnTheCover(t *testing.T) {
+	rows := rivals()
+	review := perf.ReviewRows(rows, perf.Terms{})
+	review.Cells[0].Excluded = []string{"trial 4: excluded: throttled (reasons 0x20)"}
+	text := visible(render(t, Input{Title: "Backends", Rows: rows, Review: review}).HTML)
+	if want := "Left out of the means: " + review.Cells[0].Cell + ", trial 4: excluded: throttled (reasons 0x20)."; !strings.Contains(text, want) {
+		t.Errorf("the cover does not hold %q", want)
 	}
 }

@@ -55,7 +55,8 @@ type Comparison struct {
 	Refused   string         `json:"refused,omitempty"` // why nothing was compared
 	Tests     int            `json:"tests"`             // that p values are corrected for
 	Pairs     []Pair         `json:"pairs"`
-	Gaps      []string       `json:"gaps"` // loads that only one side has
+	Gaps      []string       `json:"gaps"`               // loads that only one side has
+	Excluded  []string       `json:"excluded,omitempty"` // trials that are left out, and why
 	Regimes   []RegimeWinner `json:"regimes"`
 	Crossings []string       `json:"crossings"` // where the winner changes with the load
 	Tier      Tier           `json:"tier"`      // of "A beats B", and of the levels of both
@@ -146,6 +147,12 @@ func Compare(a, b Side, o CompareOptions) *Comparison {
 	for i := range c.Pairs {
 		p := &c.Pairs[i]
 		p.reviewA, p.reviewB = reviewCell(p.a, a.Cells), reviewCell(p.b, b.Cells)
+		for _, text := range p.reviewA.Excluded {
+			c.Excluded = append(c.Excluded, fmt.Sprintf("%s at %s: %s", c.A, p.Load, text))
+		}
+		for _, text := range p.reviewB.Excluded {
+			c.Excluded = append(c.Excluded, fmt.Sprintf("%s at %s: %s", c.B, p.Load, text))
+		}
 	}
 	c.compare(o)
 	c.judge(a, b, o)

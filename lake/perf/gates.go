@@ -38,8 +38,8 @@ func Gates() []Gate {
 		{"V04", "A claim cites a metric that nothing else sets: median TPOT or ITL for decode latency.", nil},
 		{"V05", "There are 2 prompts a stream or more, and a steady window of 60 s or more with 60 % of the requests.", gateWindow},
 		{"V06", "Output throughput is flat through the steady window.", gateSteady},
-		{"V07", "No trial was throttled, hit by an XID or memory error, or shared its GPUs.", gateDisturbed},
-		{"V08", "No trial failed; at most 1 % of the requests failed, outputs are as long as asked within 10 %, and all prompts were answered.", gateErrors},
+		{"V07", "No trial that counts was throttled, hit by an XID or memory error, or shared its GPUs; an outlier that was left out for it is named.", gateDisturbed},
+		{"V08", "No trial failed; in those that count at most 1 % of the requests failed, outputs are as long as asked within 10 %, and all prompts were answered.", gateErrors},
 		{"V09", "A baseline is named, was measured, and runs as production would: with CUDA graphs, not eager.", nil},
 		{"V10", "The context is complete: every mandatory field is known.", gateContext},
 		{"V11", "The stack that ran is the stack that was declared.", gateStack},
@@ -56,6 +56,7 @@ func reviewCell(c *Cell, all []Cell) CellReview {
 	if len(c.Trials) > 0 {
 		out.Setting = c.Trials[0].Text("setting_sha256")
 	}
+	out.Excluded = excludedOf(c)
 	for _, g := range Gates() {
 		if g.check == nil {
 			continue
@@ -72,6 +73,18 @@ func reviewCell(c *Cell, all []Cell) CellReview {
 	}
 	if len(out.Refusals) > 0 {
 		out.Tier = TierDraft
+	}
+	return out
+}
+
+// excludedOf names the trials of the cell's setting that are left out of its
+// mean, and why.
+func excludedOf(c *Cell) []string {
+	out := []string{}
+	for _, r := range c.Others {
+		if excluded, _ := r.Bool("excluded"); excluded && (len(c.Trials) == 0 || r.group() == c.Trials[0].group()) {
+			out = append(out, trialName(r)+": "+r.Text("outlier"))
+		}
 	}
 	return out
 }

@@ -78,6 +78,7 @@ type CellReview struct {
 	Tier      Tier      `json:"tier"`
 	Refusals  []Refusal `json:"refusals"`        // those of the whole campaign are not repeated
 	Unchecked []string  `json:"unchecked"`       // gates that had nothing to go by
+	Excluded  []string  `json:"excluded"`        // trials that are left out of the mean, and why
 	Suspect   bool      `json:"suspect"`         // a number is not physical (V12, V15): no achievement
 	Swept     bool      `json:"swept,omitempty"` // of a roofline sweep: evidence, always a draft, and no claim of the campaign
 }

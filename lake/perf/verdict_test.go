@@ -384,6 +384,13 @@ func TestOutliersAreExcludedWithACauseOnly(t *testing.T) {
 	}
 	if r := ReviewRows(append(rows, m...), Terms{Baseline: Baseline{Name: "fp8", Config: "fp8"}}); r.Tier != TierVerdict {
 		t.Errorf("the three trials that are left are refused: %v", r.Refusals)
+	} else if got := r.Cells[0].Excluded; len(got) != 1 || !strings.HasPrefix(got[0], "trial 4: ") || !strings.Contains(got[0], "excluded: throttled (reasons 0x20)") {
+		t.Errorf("a verdict does not name the trial that was left out: %q", got)
+	}
+	all := append(rows, m...)
+	x := Compare(SideOf("fp8", "fp8", Cells(all)), SideOf("again", "fp8", Cells(withMeans(goodTrials("fp8", 16, 4, 1, nil)))), CompareOptions{})
+	if len(x.Excluded) != 1 || !strings.HasPrefix(x.Excluded[0], "fp8 at c=16, ISL 1000, OSL 100: trial 4: ") {
+		t.Errorf("a comparison does not name the trial that was left out: %q", x.Excluded)
 	}
 }
 
