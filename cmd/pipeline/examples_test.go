@@ -21,6 +21,7 @@ var measured = []struct {
 	to string
 }{
 	{regexp.MustCompile(`(?m)^run +\S+`), "run      #"},
+	{regexp.MustCompile(`\b\d{8}-\d{6}\.\d{3}-[0-9a-f]{8}\b`), "#"},
 	{regexp.MustCompile(`\b[0-9a-f]{64}\b`), "#"},
 	{regexp.MustCompile(`\b\d+m\d\ds\b|\b\d[\d,]*(\.\d+)?(ms|s)\b`), "#"},
 	{regexp.MustCompile(`\b\d[\d,]*(\.\d+)?( ?(ms|tok/s|req/s|%))`), "#$2"},
