@@ -26,6 +26,7 @@ var measured = []struct {
 	{regexp.MustCompile(`\b\d+m\d\ds\b|\b\d[\d,]*(\.\d+)?(ms|s)\b`), "#"},
 	{regexp.MustCompile(`\b\d[\d,]*(\.\d+)?( ?(ms|tok/s|req/s|%))`), "#$2"},
 	{regexp.MustCompile(`, \d+ doubts?|  \d+ doubts?`), ""},
+	{regexp.MustCompile(`(?m); client_bound: .*`), ""}, // beside the reason that the example is about
 	{regexp.MustCompile(`(?m)^(open|closed|running|retry|warning).*\n`), ""},
 }
 

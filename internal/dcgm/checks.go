@@ -354,6 +354,10 @@ func checkRange(e *evidence) Check {
 	return outcome(Pass, "%d of %d samples blank, none out of range", d.Blank, d.Samples)
 }
 
+// fewInRange is the share of samples that a source in percent may have between
+// 0 and 1: of GPUs that idle in a part of an interval.
+const fewInRange = 0.2
+
 // scaled says more where a source seems to write ratios as percentages.
 func (e *evidence) scaled() string {
 	for _, f := range []Field{DRAM, GR, SM, Tensor} {
@@ -362,7 +366,8 @@ func (e *evidence) scaled() string {
 			continue
 		}
 		text := fmt.Sprintf(" (%s up to %.4g)", f.Names()[0], v)
-		if v <= 100 && v > ratioHigh && e.tally[f].inRange == 0 {
+		n := e.tally[f]
+		if v <= 100 && v > ratioHigh && float64(n.inRange) <= fewInRange*float64(n.all) {
 			text += ": the source seems to scale ratios to percent; if so, declare it with ratios_in_percent: true"
 		}
 		return text

@@ -157,7 +157,9 @@ func (e *evidence) read(s *Series, rows map[int64]map[Field]float64, count *Drop
 				continue
 			}
 			v = min(1, max(0, v))
-			n.inRange += one
+			if v > 0 { // 0 is 0 in percent too
+				n.inRange += one
+			}
 		}
 		if rows[t] == nil {
 			rows[t] = map[Field]float64{}
