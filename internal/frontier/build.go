@@ -212,19 +212,25 @@ func count(f *Frontier, status string) int {
 }
 
 // wall reports whether every cell is as near to what tools reached as can be
-// asked, and says how near the worst is.
+// asked, and says how near the worst is. The ceiling is the one that nothing
+// can pass: prefill and decode share steps without loss.
 func (b *builder) wall() (bool, string) {
 	if len(b.cells) == 0 {
 		return false, "no cell has floors"
 	}
 	worst, text := math.Inf(1), ""
 	for _, c := range b.cells {
-		v, ok := c.Float("pct_achievable")
-		if !ok {
+		reached, source, ok := c.d.Reached()
+		out, told := c.Float("output_tps_per_gpu")
+		if !ok || !told {
 			return false, "what tools reach on " + c.d.GPU.Key + " is not known"
 		}
-		if v < worst {
-			worst, text = v, c.Text("achievable_source")
+		f, err := reached.Floors(c.load)
+		if err != nil {
+			return false, err.Error()
+		}
+		if share := 100 * out / f.Overlapped; share < worst {
+			worst, text = share, source
 		}
 	}
 	return worst >= b.config.Wall, fmt.Sprintf("%.0f %% of achievable (%s)", worst, text)

@@ -371,6 +371,9 @@ func (f *floorRow) beside(d *sol.Deployment, l sol.Load, kind string, out float6
 	if v, err := reached.Floors(l); err == nil {
 		f.SetFloat("pct_achievable", 100*out/ceilingOf(kind, v))
 		f.SetText("achievable_source", source)
+		if share, _ := f.Float("pct_achievable"); share > 100 {
+			f.note("ABOVE_ACHIEVABLE: %.0f %% of what tools reached (%s): their rates are low, or steps share prefill and decode, which this ceiling takes one after the other", share, source)
+		}
 	}
 }
 

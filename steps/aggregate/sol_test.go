@@ -138,6 +138,7 @@ func TestFloorsWithheld(t *testing.T) {
 			m.Summary.ISL, m.Summary.OSL, m.Summary.TTFT = flat(16000), flat(8), flat(4000)
 		}, "SOL_OVER: ", true, false},
 		{"as fast as light", 7.3653, nil, "AGG_OVERLAP", true, true},
+		{"faster than any tool", 7.3653, nil, "ABOVE_ACHIEVABLE: 132 % of what tools reached (2.54 TB/s by dcgmproftester", true, true},
 		{"a first token too soon", 14.7304, func(m *perf.Measurement) { m.Summary.TTFT = flat(10) }, "SOL_OVER_TTFT", true, true},
 		{"no TPOT", 14.7304, func(m *perf.Measurement) { m.Summary.TPOT, m.Summary.EffectiveBatch = nil, nil }, "SOL_NO_BATCH", false, false},
 		{"speculation without its success", 14.7304, setting("spec_method", "eagle"), "SOL_SPECULATION", false, false},
