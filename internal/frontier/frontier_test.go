@@ -286,6 +286,22 @@ func TestTriedHere(t *testing.T) {
 	}
 }
 
+// A trial that was excluded from the mean is no evidence either.
+func TestTriedWithoutExcluded(t *testing.T) {
+	s := llama70()
+	var rows []perf.Row
+	for i, tpot := range []float64{12.0, 12.1, 60} {
+		r := row("a", i+1, s, 64, tpot, nil)
+		r.SetBool("excluded", tpot == 60)
+		rows = append(rows, r)
+	}
+	mean := perf.MeanRows(rows[:2])[0]
+	got := trialValues(append(rows, mean))[mean.Text("row_uid")]
+	if len(got) != 2 || got[0] < 600 || got[1] < 600 {
+		t.Errorf("values behind the mean: %v", got)
+	}
+}
+
 const triedFile = `
 tried:
   - {lever: kv_fp8, config: a, ratio: 1.003, low: 0.998, high: 1.008, trials: 4, evidence: campaign kv-1, why: "dram 0.71 to 0.70"}

@@ -82,12 +82,16 @@ func triedHere(l lever, cells []*cell, values map[string][]float64) []trial {
 	return out
 }
 
-// trialValues returns the output tok/s/GPU of the trials behind each row.
+// trialValues returns the output tok/s/GPU of the trials behind each row: those
+// of its mean, so none that was excluded.
 func trialValues(rows []perf.Row) map[string][]float64 {
 	values := map[string][]float64{}
 	bySetting := map[string][]float64{}
 	for _, r := range rows {
 		v, ok := r.Float("output_tps_per_gpu")
+		if excluded, _ := r.Bool("excluded"); excluded {
+			continue
+		}
 		if ok && r.Text("agg") == "trial" && r.Text("status") == string(perf.Full) {
 			bySetting[settingOf(r)] = append(bySetting[settingOf(r)], v)
 			values[r.Text("row_uid")] = []float64{v}

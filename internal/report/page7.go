@@ -293,6 +293,11 @@ func (v *view) pageRoofline() (*page7, string) {
 			p.Bundles = append(p.Bundles, b)
 		}
 	}
+	for _, c := range candidates {
+		for _, left := range c.curve.Left() {
+			p.Left = append(p.Left, c.name+": "+left)
+		}
+	}
 	p.answer(candidates)
 	p.tables(candidates, prefills)
 	p.Ceilings = sweptCeilingTexts(rows)

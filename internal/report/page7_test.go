@@ -308,3 +308,20 @@ func TestPrefillByConcurrency(t *testing.T) {
 		t.Errorf("runs of prefill %+v", runs)
 	}
 }
+
+// A concurrency that an answer cannot use is listed, with the candidate.
+func TestRooflinePageTellsLeft(t *testing.T) {
+	in := sweptInput(t)
+	for _, r := range in.Rows {
+		if id := r.Text("cell_id"); strings.Contains(id, "concurrency=64,") && strings.Contains(id, "config=fp8-tp8") && strings.Contains(id, "roofline=decode") && strings.Contains(id, "trial=2") {
+			extra := r.Extra()
+			kept := extra["roofline"].(map[string]any)
+			delete(kept, "model_tflops_per_gpu")
+			delete(kept, "b_eff")
+			r.SetJSON("extra_json", extra)
+		}
+	}
+	if page := section(t, render(t, in).HTML, "page-7"); !strings.Contains(page, "fp8-tp8: C=64 is not in the answer on the concurrency that maxes the TFLOPs: 1 of 3 trials have no model FLOP/s") {
+		t.Error("page 7 does not tell that C=64 is left out")
+	}
+}

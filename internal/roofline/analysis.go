@@ -158,6 +158,12 @@ func (a *Analysis) check() []string {
 	if a.FloorMS > a.MeasuredMS*1.0005 {
 		doubts = append(doubts, fmt.Sprintf("SOL_OVER: %.4g ms measured are below the floor of %.4g ms at an effective batch of %.4g: the footprint, the quant map or the batch is wrong", a.MeasuredMS, a.FloorMS, a.BEff))
 	}
+	if a.MFU != nil && *a.MFU > 1.0005 {
+		doubts = append(doubts, fmt.Sprintf("SOL_OVER: %.4g TFLOP/s/GPU of the model are %.4g %% of the dense peak: the shape, the quant map, the cached share or the rate is wrong", a.TFLOPsPerGPU, 100**a.MFU))
+	}
+	if a.HBMPctPred > 100.05 {
+		doubts = append(doubts, fmt.Sprintf("SOL_OVER: the bytes that the model must move are %.4g %% of the nominal bandwidth: the footprint, the quant map or the rate is wrong", a.HBMPctPred))
+	}
 	if math.IsInf(a.AI, 0) || math.IsNaN(a.AI) {
 		doubts = append(doubts, "roof_ai: the arithmetic intensity is no number")
 	}

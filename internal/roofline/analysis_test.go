@@ -92,7 +92,29 @@ func TestAnalyseWindow(t *testing.T) {
 		t.Fatalf("%+v, %v", a, err)
 	}
 	close(t, "b_eff", a.BEff, 64, 1e-9)
-	if d := a.check(); len(d) != 1 || !strings.HasPrefix(d[0], "SOL_OVER: 5 ms measured are below the floor of 7.365 ms") {
+	if d := a.check(); len(d) != 2 || !strings.HasPrefix(d[0], "SOL_OVER: 5 ms measured are below the floor of 7.365 ms") ||
+		!strings.HasPrefix(d[1], "SOL_OVER: the bytes that the model must move are ") {
+		t.Errorf("doubts %q", d)
+	}
+}
+
+// Several prompts at a time wait for each other, so TTFT is above its floor
+// whatever the rate: a prompt takes 14.726 ms of all that the GPU can compute,
+// and 67.9 of them a second fill it.
+func TestAnalysePrefillOver(t *testing.T) {
+	for rate, over := range map[float64]bool{60: false, 67: false, 69: true, 120: true} {
+		m := &perf.Measurement{Asked: perf.Workload{Concurrency: 4, ISL: 1024, OSL: 1}, Summary: perf.Summary{TTFT: dist(60), ISL: dist(1024), OSL: dist(1), RequestThroughput: &rate}}
+		a, err := Analyse(Prefill, m, deployment(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := a.check()
+		if over != (len(d) == 1 && strings.HasPrefix(d[0], "SOL_OVER: ") && strings.Contains(d[0], "of the dense peak")) || !over && len(d) != 0 {
+			t.Errorf("%g prompts/s: MFU %g, doubts %q", rate, *a.MFU, d)
+		}
+	}
+	// A format without a known peak leaves the bytes.
+	if d := (&Analysis{HBMPctPred: 130, AI: 1}).check(); len(d) != 1 || !strings.HasPrefix(d[0], "SOL_OVER: the bytes that the model must move are 130 % of the nominal bandwidth") {
 		t.Errorf("doubts %q", d)
 	}
 }

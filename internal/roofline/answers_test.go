@@ -51,6 +51,24 @@ func TestPeakSaturates(t *testing.T) {
 	}
 }
 
+// A concurrency of which one trial lacks a number is in no answer on it, and is
+// told.
+func TestLeft(t *testing.T) {
+	whole, lacks := decode(16, 50), decode(64, 90)
+	lacks.TFLOPs, lacks.BEff = 0, 0
+	c := Curve{Trials: []Trial{whole, decode(64, 90), lacks}}
+	want := []string{
+		"C=64 is not in the answer on the concurrency that maxes the TFLOPs: 1 of 2 trials have no model FLOP/s",
+		"C=64 is not in the answer on whether requests wait: 1 of 2 trials have no effective batch",
+	}
+	if got := c.Left(); !slices.Equal(got, want) || c.Peak().C != 16 {
+		t.Errorf("left %q, peak %+v", got, c.Peak())
+	}
+	if got := (Curve{Trials: []Trial{whole}}).Left(); len(got) != 0 {
+		t.Errorf("left %q of a whole trial", got)
+	}
+}
+
 func dram(c int, mean, sd float64, n int) Trial {
 	return Trial{C: c, DRAM: &Gauge{mean, sd, n}}
 }

@@ -2,6 +2,7 @@ package roofline
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,6 +76,34 @@ func (s spot) mean(of func(Trial) float64) (float64, bool) {
 		return 0, false
 	}
 	return stat.Mean(v), true
+}
+
+// Left says which concurrencies are in no answer on a quantity, since some of
+// their trials lack it.
+func (c Curve) Left() []string {
+	var out []string
+	for _, what := range []struct {
+		name, answer string
+		of           func(Trial) float64
+	}{
+		{"model FLOP/s", "the concurrency that maxes the TFLOPs", func(t Trial) float64 { return t.TFLOPs }},
+		{"effective batch", "whether requests wait", func(t Trial) float64 { return t.BEff }},
+		{"output tok/s/GPU", "the sharding degree", func(t Trial) float64 { return t.TPSPerGPU }},
+		{"speed of a user", "the sharding degree at equal speed", func(t Trial) float64 { return t.TPSPerUser }},
+	} {
+		for _, s := range c.spots() {
+			lacking := 0
+			for _, t := range s.trials {
+				if what.of(t) <= 0 {
+					lacking++
+				}
+			}
+			if lacking > 0 {
+				out = append(out, fmt.Sprintf("C=%d is not in the answer on %s: %d of %d trials have no %s", s.c, what.answer, lacking, len(s.trials), what.name))
+			}
+		}
+	}
+	return out
 }
 
 // confidence of all intervals here.
