@@ -94,14 +94,24 @@ func (p *logParser) line(number int, raw string) {
 	}
 }
 
-// clean takes away what a collector of logs puts before a line.
+// clean takes away what a collector of logs, or a logger, puts before a line:
+// the prefix of the banner, one of the same length whose time is another, or
+// one that is known.
 func clean(text, prefix string) string {
-	if prefix != "" {
-		if rest, ok := strings.CutPrefix(text, prefix); ok {
-			return rest
-		}
+	if rest, ok := strings.CutPrefix(text, prefix); ok && prefix != "" {
+		return rest
 	}
-	return text[len(prefixRE.FindString(text)):]
+	rest := text[len(prefixRE.FindString(text)):]
+	if n := len(prefix); n > 0 && n < len(text) && !isRow(rest) && isRow(text[n:]) {
+		return text[n:]
+	}
+	return rest
+}
+
+// isRow reports whether a line is a part of a block.
+func isRow(text string) bool {
+	text = strings.TrimSpace(text)
+	return footerRE.MatchString(text) || sectionRE.MatchString(text) || rowRE.MatchString(text)
 }
 
 // end closes the open block; why is not empty if that is not its own end.

@@ -1,6 +1,7 @@
 package vllmbench
 
 import (
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -101,6 +102,19 @@ func TestNoisyLog(t *testing.T) {
 	}
 	if !slices.ContainsFunc(told.Doubts, func(d string) bool { return strings.HasPrefix(d, "definition: ttft_ms_*") }) {
 		t.Errorf("no doubt about the TTFT of the chat API: %q", told.Doubts)
+	}
+}
+
+// A logger puts its level and another time before each line.
+func TestLogOfALogger(t *testing.T) {
+	var log strings.Builder
+	for i, line := range []string{"============ Serving Benchmark Result ============", "Successful requests:                     5", "---------------Time to First Token----------------",
+		"Median TTFT (ms):                        9.50", strings.Repeat("=", 50)} {
+		fmt.Fprintf(&log, "INFO 08-01 12:00:%02d [serve.py:1021] %s\n", i, line)
+	}
+	blocks, err := ReadLog(strings.NewReader(log.String()))
+	if err != nil || len(blocks) != 1 || len(blocks[0].Faults) > 0 || blocks[0].Values["median ttft (ms)"] != 9.5 || blocks[0].Values["successful requests"] != 5 {
+		t.Errorf("%+v %v", blocks, err)
 	}
 }
 
