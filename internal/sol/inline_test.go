@@ -59,7 +59,11 @@ func TestNoInlinedPeaksInSpecs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if tree, err := yaml.Parse(path, src); err == nil && MayInline(src) && names(tree) {
+		tree, err := yaml.Parse(path, src)
+		if err == nil && tree.Get("schema") != nil && tree.Get("schema").Text == CeilingsSchema {
+			return // a file of one's own: there they stand by right
+		}
+		if err == nil && MayInline(src) && names(tree) {
 			t.Errorf("%s names a peak", path)
 		}
 	})
