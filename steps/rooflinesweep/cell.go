@@ -6,11 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"slices"
-	"sync"
 	"time"
 
 	"pipeline/internal/roofline"
@@ -92,9 +90,9 @@ func (w *sweep) measure(ctx context.Context, c roofline.Cell, tell func(text str
 		return result{err: err}
 	}
 	defer os.RemoveAll(dir)
-	out := &written{kind: &w.step.cell, files: map[string][]byte{}}
+	out := &steps.Memory{Kind: &w.step.cell, Files: map[string][]byte{}}
 	env := *w.env
-	env.Dir, env.Create = dir, out.create
+	env.Dir, env.Create = dir, out.Create
 	env.Log = w.env.Log.With(slog.String("cell", roofline.CellID(c)))
 	env.Doubt = func(format string, a ...any) { env.Log.Warn("doubt", "text", fmt.Sprintf(format, a...)) } // they are in the measurement
 	env.Progress = func(p steps.Progress) { tell(fmt.Sprintf("%d/%d %s, %s", p.Done, p.Total, p.Unit, p.Text)) }
@@ -105,7 +103,7 @@ func (w *sweep) measure(ctx context.Context, c roofline.Cell, tell func(text str
 	}
 	err = step.Run(ctx, &env)
 	r := result{files: map[string][]byte{}, err: err}
-	for name, text := range out.files {
+	for name, text := range out.Files {
 		if as, ok := renamed[name]; ok {
 			r.files[as] = text
 		}
@@ -117,31 +115,4 @@ func (w *sweep) measure(ctx context.Context, c roofline.Cell, tell func(text str
 		}
 	}
 	return r
-}
-
-// written takes in what a step writes.
-type written struct {
-	kind  *steps.Kind
-	mu    sync.Mutex
-	files map[string][]byte
-}
-
-func (w *written) create(name string) (io.WriteCloser, error) {
-	if !slices.ContainsFunc(w.kind.Outputs, func(o steps.Output) bool { return o.Name == name }) {
-		return nil, fmt.Errorf("create %s: the kind %s has no such output", name, w.kind.Name)
-	}
-	return &file{w: w, name: name}, nil
-}
-
-type file struct {
-	bytes.Buffer
-	w    *written
-	name string
-}
-
-func (f *file) Close() error {
-	f.w.mu.Lock()
-	defer f.w.mu.Unlock()
-	f.w.files[f.name] = bytes.Clone(f.Bytes())
-	return nil
 }

@@ -35,7 +35,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -273,10 +272,10 @@ func (c *testCase) run(t *testing.T, ctx context.Context) (map[string][]byte, er
 			return nil, err
 		}
 	}
-	w := &written{kind: c.kind, bytes: make(map[string][]byte)}
+	w := &steps.Memory{Kind: c.kind, Files: make(map[string][]byte)}
 	env := &steps.Env{
 		Campaign: steps.Campaign{Name: "stepstest", RunID: "run", Home: t.TempDir(), Spec: "spec.yaml"},
-		In:       c.in, Create: w.create, Dir: t.TempDir(), Lease: "stepstest",
+		In:       c.in, Create: w.Create, Dir: t.TempDir(), Lease: "stepstest",
 		Log:      slog.New(slog.DiscardHandler),
 		Doubt:    func(string, ...any) {},
 		Progress: func(steps.Progress) {},
@@ -296,32 +295,5 @@ func (c *testCase) run(t *testing.T, ctx context.Context) (map[string][]byte, er
 		return nil, errors.Join(err, h.Close(context.WithoutCancel(ctx), env.Lease), h.Close(context.WithoutCancel(ctx), env.Lease))
 	}
 	err := step.(steps.Runner).Run(ctx, env)
-	return w.bytes, err
-}
-
-// written takes in what a step writes.
-type written struct {
-	kind  *steps.Kind
-	mu    sync.Mutex
-	bytes map[string][]byte
-}
-
-func (w *written) create(name string) (io.WriteCloser, error) {
-	if !slices.ContainsFunc(w.kind.Outputs, func(o steps.Output) bool { return o.Name == name }) {
-		return nil, fmt.Errorf("create %s: the kind %s has no such output", name, w.kind.Name)
-	}
-	return &file{w: w, name: name}, nil
-}
-
-type file struct {
-	bytes.Buffer
-	w    *written
-	name string
-}
-
-func (f *file) Close() error {
-	f.w.mu.Lock()
-	defer f.w.mu.Unlock()
-	f.w.bytes[f.name] = bytes.Clone(f.Bytes())
-	return nil
+	return w.Files, err
 }
