@@ -120,9 +120,6 @@ var fields = []FieldInfo{
 	{PCIeRxTotal, "DCGM_FI_PROF_PCIE_RX_BYTES_TOTAL", "", "PCICRX", "PCIe bytes received", Bytes, true},
 }
 
-// Fields returns all known fields in the order of ids.
-func Fields() []FieldInfo { return slices.Clone(fields) }
-
 // Info returns what is known of a field.
 func (f Field) Info() (FieldInfo, bool) {
 	i, ok := slices.BinarySearchFunc(fields, f, func(i FieldInfo, f Field) int { return cmp.Compare(i.ID, f) })
