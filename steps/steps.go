@@ -181,6 +181,14 @@ func (e *Env) Write(name string, fill func(io.Writer) error) error {
 	return w.Close()
 }
 
+// Put writes one of the kind's outputs whole.
+func (e *Env) Put(name string, text []byte) error {
+	return e.Write(name, func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+}
+
 // A Campaign says on whose behalf a step runs.
 type Campaign struct {
 	Name    string            // campaign: in the spec

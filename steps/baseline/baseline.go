@@ -99,12 +99,5 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 	if err != nil {
 		return err
 	}
-	w, err := env.Create("atlas.json")
-	if err != nil {
-		return fmt.Errorf("create atlas.json: %w", err)
-	}
-	if _, err := w.Write(text); err != nil {
-		return errors.Join(fmt.Errorf("write atlas.json: %w", err), w.Close())
-	}
-	return w.Close()
+	return env.Put("atlas.json", text)
 }

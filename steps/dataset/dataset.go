@@ -14,7 +14,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"strings"
 	"time"
@@ -236,18 +235,7 @@ func (s *Step) write(ctx context.Context, env *steps.Env, from source) (conversa
 		}
 		return d, fmt.Errorf("data set %s has no conversation that can be played: %s: %w", d.Name, why, steps.ErrPermanent)
 	}
-	return d, writeTo(env, conversation.DatasetFile, d.Write)
-}
-
-func writeTo(env *steps.Env, name string, fill func(io.Writer) error) error {
-	w, err := env.Create(name)
-	if err != nil {
-		return err
-	}
-	if err := fill(w); err != nil {
-		return errors.Join(err, w.Close())
-	}
-	return w.Close()
+	return d, env.Write(conversation.DatasetFile, d.Write)
 }
 
 // token is the read token of the hub, "" where none is set: a public data set

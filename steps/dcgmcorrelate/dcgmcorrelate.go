@@ -16,7 +16,6 @@ package dcgmcorrelate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -168,7 +167,7 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 	if err != nil {
 		return err
 	}
-	if err := put(env, dcgm.ReportFile, text); err != nil {
+	if err := env.Put(dcgm.ReportFile, text); err != nil {
 		return err
 	}
 	env.Progress(steps.Progress{Done: report.NEffMin, Unit: "collections", Text: headline(report)})
@@ -213,10 +212,10 @@ func (s *Step) correlate(ctx context.Context, env *steps.Env, c *cell) (*dcgm.Re
 }
 
 func putFrozen(env *steps.Env, file, series []byte) error {
-	if err := put(env, dcgm.FrozenFile, file); err != nil || series == nil {
+	if err := env.Put(dcgm.FrozenFile, file); err != nil || series == nil {
 		return err
 	}
-	return put(env, dcgm.SeriesFile, series)
+	return env.Put(dcgm.SeriesFile, series)
 }
 
 // headline is what people see of a report first.
@@ -246,17 +245,6 @@ func doubts(r *dcgm.Report) []string {
 		}
 	}
 	return append(out, r.Notes...)
-}
-
-func put(env *steps.Env, name string, text []byte) error {
-	w, err := env.Create(name)
-	if err != nil {
-		return fmt.Errorf("create %s: %w", name, err)
-	}
-	if _, err := w.Write(text); err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", name, err), w.Close())
-	}
-	return w.Close()
 }
 
 // A cell is what the step knows of the measurement.

@@ -91,14 +91,7 @@ func (s *Step) Run(_ context.Context, env *steps.Env) error {
 	if err != nil {
 		return err
 	}
-	w, err := env.Create("profile.json")
-	if err != nil {
-		return err
-	}
-	if _, err := w.Write(text); err != nil {
-		return errors.Join(err, w.Close())
-	}
-	return w.Close()
+	return env.Put("profile.json", text)
 }
 
 func (s *Step) gpuTime(env *steps.Env, p *profile.Profile, c *profile.Classifier) error {

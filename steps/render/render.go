@@ -96,13 +96,13 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 	if err != nil {
 		return err
 	}
-	if err := put(env, "report.html", made.HTML); err != nil {
+	if err := env.Put("report.html", made.HTML); err != nil {
 		return err
 	}
-	if err := put(env, "sol-summary.md", made.Summary); err != nil {
+	if err := env.Put("sol-summary.md", made.Summary); err != nil {
 		return err
 	}
-	return put(env, "report_status.json", status)
+	return env.Put("report_status.json", status)
 }
 
 // readFrontier reads what the atlas says to try next. Of several atlases none
@@ -119,15 +119,4 @@ func readFrontier(atlases []steps.Input) (*frontier.Frontier, error) {
 		return nil, fmt.Errorf("read frontier.json of step %s: %w", atlases[0].Step, err)
 	}
 	return frontier.Read(text)
-}
-
-func put(env *steps.Env, name string, text []byte) error {
-	w, err := env.Create(name)
-	if err != nil {
-		return fmt.Errorf("create %s: %w", name, err)
-	}
-	if _, err := w.Write(text); err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", name, err), w.Close())
-	}
-	return w.Close()
 }

@@ -13,7 +13,6 @@ package rooflineimport
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -126,14 +125,7 @@ func (s *Step) Run(ctx context.Context, env *steps.Env) error {
 	if err != nil {
 		return err
 	}
-	w, err := env.Create("roofline.json")
-	if err != nil {
-		return err
-	}
-	if _, err := w.Write(text); err != nil {
-		return errors.Join(err, w.Close())
-	}
-	return w.Close()
+	return env.Put("roofline.json", text)
 }
 
 func (s *Step) library(env *steps.Env) (*sol.Library, error) {

@@ -165,20 +165,8 @@ func put(env *steps.Env, p *profile.Profile, answer []byte) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range []struct {
-		name string
-		text []byte
-	}{{"profile.json", text}, {"answer.tsv", answer}} {
-		w, err := env.Create(f.name)
-		if err != nil {
-			return err
-		}
-		if _, err := w.Write(f.text); err != nil {
-			return errors.Join(err, w.Close())
-		}
-		if err := w.Close(); err != nil {
-			return err
-		}
+	if err := env.Put("profile.json", text); err != nil {
+		return err
 	}
-	return nil
+	return env.Put("answer.tsv", answer)
 }
